@@ -1,0 +1,86 @@
+"""Every label, annotation, finalizer and fixed name of the product, in one place.
+
+The keys and their meaning follow the ``agents.kruise.io/v1alpha1`` system, so that manifests and tools written for
+it keep working. Keys under ``appliance.`` are ours alone and are listed at the end.
+"""
+
+from typing import Final
+
+GROUP: Final = "agents.kruise.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+# Labels -----------------------------------------------------------------------------------------------------------
+POOL: Final = f"{GROUP}/sandbox-pool"
+"""Sandbox: name of the SandboxSet that made it; kept through the claim."""
+TEMPLATE: Final = f"{GROUP}/sandbox-template"
+"""Sandbox: the template name clients use, always the SandboxSet's name."""
+TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
+"""Sandbox: the SandboxSet's updateRevision it was made from."""
+CLAIMED: Final = f"{GROUP}/sandbox-claimed"
+"""Sandbox: ``"true"`` once delivered, ``"false"`` in the pool."""
+CLAIM_NAME: Final = f"{GROUP}/claim-name"
+"""Sandbox: the SandboxClaim that took it."""
+SANDBOX_ID: Final = f"{GROUP}/sandbox-id"
+"""Sandbox: id of the current delivery, minted at each claim, never reused."""
+SANDBOX_NAME: Final = f"{GROUP}/sandbox-name"
+"""Pod: the Sandbox's name."""
+RESERVED_FAILED: Final = f"{GROUP}/reserved-failed-sandbox"
+ALLOW_INTERNET: Final = f"{GROUP}/allow-internet-access"
+"""Sandbox and Pod: ``"false"`` cuts the pod's outbound network; absent means allowed."""
+CREATED_BY: Final = f"{GROUP}/created-by"
+"""Pod (label and annotation): ``sandbox``; the filter of every pod informer."""
+CREATED_BY_SANDBOX: Final = "sandbox"
+OWNER: Final = f"{GROUP}/owner"
+"""Sandbox annotation (mirrored as pod label): claim UID or API key id."""
+POD_TEMPLATE_HASH: Final = "pod-template-hash"
+
+# Annotations ------------------------------------------------------------------------------------------------------
+LOCK: Final = f"{GROUP}/lock"
+"""Sandbox: UUID of the claim attempt that took it."""
+CLAIM_TIMESTAMP: Final = f"{GROUP}/claim-timestamp"
+"""Sandbox: RFC 3339 (microseconds) instant of the delivery; E2B's ``startedAt``."""
+RESTORE_FROM: Final = f"{GROUP}/restore-from"
+RESERVE_PAUSED: Final = f"{GROUP}/reserve-paused-sandbox-duration"
+"""Sandbox: ``forever`` or a Go duration a paused sandbox is kept."""
+PRIORITY: Final = f"{GROUP}/sandbox-priority"
+CLEANUP_CANDIDATE: Final = f"{GROUP}/cleanup-candidate"
+HASH_IMMUTABLE: Final = f"sandbox.{GROUP}/hash-immutable-part"
+
+OWNER_SCALE_DOWN: Final = "__manager_scale_down"
+"""Value of OWNER while a SandboxSet deletes a member."""
+
+FINALIZER_SANDBOX: Final = f"{GROUP}/sandbox"
+
+E2B_PREFIX: Final = f"e2b.{GROUP}/"
+SHOULD_INIT_ENVD: Final = f"{E2B_PREFIX}should-init-envd"
+E2B_METADATA: Final = f"{E2B_PREFIX}metadata"
+"""Sandbox: JSON object of the user's E2B metadata, byte for byte; the truth for the E2B API."""
+E2B_LIFECYCLE: Final = f"{E2B_PREFIX}lifecycle"
+"""Sandbox: JSON of create-time options that outlive a pause: see ``manager/lifecycle.py``."""
+
+# Ours -------------------------------------------------------------------------------------------------------------
+DESIRED_STATE: Final = "appliance.agents.kruise.io/desired-state"
+"""Pod annotation written by the Sandbox controller: ``frozen`` or ``running``; obeyed by nodes with a freezer."""
+CONDITION_FROZEN: Final = "appliance.agents.kruise.io/Frozen"
+"""Pod condition written by the node: True once every process is frozen, False once thawed."""
+CONDITION_NETWORK: Final = "appliance.agents.kruise.io/NetworkApplied"
+"""Pod condition written by the node: status True, ``reason`` is ``InternetAllowed`` or ``InternetDenied``."""
+NODE_FREEZER: Final = "appliance.agents.kruise.io/freezer"
+"""Node label: ``cgroup`` when the node obeys DESIRED_STATE; absent elsewhere (the runtime's /freeze is used)."""
+
+SYSTEM_NAMESPACE: Final = "sandbox-system"
+SEED_SECRET: Final = "appliance-seed"
+"""Secret in SYSTEM_NAMESPACE, key ``seed``: 32 random bytes from which runtime access tokens are derived."""
+KEY_STORE_SECRET: Final = "e2b-key-store"
+"""Secret in SYSTEM_NAMESPACE: one entry per API key id, JSON with the SHA-256 of the key, never the key."""
+
+# The runtime ------------------------------------------------------------------------------------------------------
+WORKSPACE_ENV: Final = "AGENT_RUNTIME_WORKSPACE"
+"""Environment variable of a container that wants the runtime; value: mount path of the shared volume."""
+RUNTIME_ENTRY: Final = "appliance-runtime"
+"""Base name of the program in the workspace that the postStart hook starts: ``[WORKSPACE/appliance-runtime, start]``."""
+PORT_ENVD: Final = 49983
+PORT_INTERPRETER: Final = 49999
+PORT_TUNNEL: Final = 49982
+ENVD_VERSION: Final = "0.6.13"
