@@ -1,0 +1,158 @@
+"""The supervisor: order of start, order of stop, and what it says meanwhile.
+
+Start: lock → layout → API server → (ready) → node, controller and manager together → (ready) → the default pool, if asked
+for. Stop, on SIGINT or SIGTERM: manager first, so that clients are drained while sandboxes still live; then the
+controller, so that nobody refills; then the node, which ends every sandbox and removes what it made on the box; the API
+server last, for it holds what the others write. With ``--kubeconfig`` the cluster exists already: only controller and
+manager are started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from appliance.box import lock
+from appliance.box.children import Child
+from appliance.box.layout import Layout, write_private
+from appliance.config import BoxSettings
+
+logger = logging.getLogger(__name__)
+
+READY_TIMEOUT = 60.0
+LOG_KEEP = 16 * 1024 * 1024
+"""Bytes after which a role's log is moved to ``<role>.log.1`` at the next start."""
+
+
+class Box:
+    """The running roles of one box."""
+
+    def __init__(self, settings: BoxSettings) -> None:
+        self.settings = settings
+        self.layout = Layout(settings.data_dir)
+        self._children: list[Child] = []
+
+    @property
+    def api_url(self) -> str:
+        """What clients put into ``E2B_API_URL``."""
+        scheme = "https" if self.settings.gateway.tls_cert else "http"
+        return f"{scheme}://{self.settings.gateway.listen}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig, of this box or of the cluster that was named."""
+        return self.settings.kubeconfig or self.layout.kubeconfig("admin")
+
+    async def start(self) -> None:
+        """Start every role and wait until all are ready.
+
+        Raises:
+            RuntimeError: a role did not come up; the message carries its last log lines.
+        """
+        if self.settings.kubeconfig is None:
+            await self._start_cluster()
+        controller, manager = self._controller(), self._manager()
+        await asyncio.gather(controller.start(), manager.start())
+        await manager.ready(lambda: answers(f"{self.api_url}/health"), READY_TIMEOUT)
+        endpoints = {"api": self.api_url, "kubeconfig": str(self.kubeconfig), "domain": self.settings.domain}
+        write_private(self.layout.endpoints, json.dumps(endpoints))
+
+    async def stop(self) -> None:
+        """Stop the roles in their order; never raises for a role that is already gone."""
+        for name in ("manager", "controller", "node", "apiserver"):
+            for child in self._children:
+                if child.name == name:
+                    await child.stop()
+
+    async def _start_cluster(self) -> None:
+        common = ["--data-dir", str(self.settings.data_dir)]
+        apiserver = self._child("apiserver", [*common, "--apiserver-listen", self.settings.apiserver_listen])
+        await apiserver.start()
+        await apiserver.ready(lambda: answers(f"http://{self.settings.apiserver_listen}/readyz"), READY_TIMEOUT)
+        node = self._child("node", [*common, "--isolation", self.settings.isolation])
+        await node.start()
+        await node.ready(lambda: answers("http://node/healthz", self.layout.run / "node.sock"), READY_TIMEOUT)
+
+    def _controller(self) -> Child:
+        leader = ["--no-leader-election"] if self.settings.kubeconfig is None else []
+        return self._child("controller", ["--kubeconfig", str(self._role_config("controller")), *leader])
+
+    def _manager(self) -> Child:
+        gateway = self.settings.gateway
+        arguments = ["--kubeconfig", str(self._role_config("manager")), "--data-dir", str(self.settings.data_dir)]
+        arguments += ["--listen", gateway.listen]
+        if gateway.tls_cert and gateway.tls_key:
+            arguments += ["--tls-cert", str(gateway.tls_cert), "--tls-key", str(gateway.tls_key)]
+        if self.settings.domain:
+            arguments += ["--domain", self.settings.domain]
+        return self._child("manager", arguments)
+
+    def _role_config(self, role: str) -> Path:
+        return self.settings.kubeconfig or self.layout.kubeconfig(role)
+
+    def _child(self, role: str, arguments: Sequence[str]) -> Child:
+        log = self.layout.logs / f"{role}.log"
+        if log.exists() and log.stat().st_size > LOG_KEEP:
+            log.replace(log.with_name(f"{role}.log.1"))
+        child = Child(
+            role,
+            [f"--role={role}", *arguments],
+            log=log,
+            backoff_max=self.settings.restart_backoff_max,
+            stop_timeout=self.settings.stop_timeout,
+        )
+        self._children.append(child)
+        return child
+
+
+async def answers(url: str, socket: Path | None = None) -> bool:
+    """True when ``url`` (over the Unix ``socket``, if given) answers with a 2xx status within a second."""
+    connector = aiohttp.UnixConnector(str(socket)) if socket else aiohttp.TCPConnector(ssl=False)
+    timeout = aiohttp.ClientTimeout(total=1.0)
+    try:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session, session.get(url) as response:
+            return response.status < 300
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+
+
+@contextlib.asynccontextmanager
+async def running(settings: BoxSettings) -> AsyncIterator[Box]:
+    """A started box for the duration of the block; everything is stopped afterwards, also when the start failed.
+
+    Raises:
+        AlreadyRunning: another supervisor holds the data directory.
+        RuntimeError: a role did not come up.
+    """
+    layout = Layout(settings.data_dir)
+    layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with lock.hold(layout.lock):
+        layout.prepare(settings.apiserver_listen)
+        box = Box(settings)
+        try:
+            await box.start()
+            yield box
+        finally:
+            await asyncio.shield(box.stop())
+            layout.endpoints.unlink(missing_ok=True)
+
+
+async def until_signal() -> str:
+    """Wait for SIGINT or SIGTERM and return its name."""
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Future[str] = loop.create_future()
+
+    def note(which: signal.Signals) -> None:
+        if not arrived.done():
+            arrived.set_result(which.name)
+
+    for which in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(which, note, which)
+    return await arrived

@@ -1,0 +1,60 @@
+# Shared by run.sh, test.sh and friends: finding Python, making the locked environment, installing system packages.
+# Sourced, never run. Callers set ROOT (the checkout).
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+
+# find_python: prints the newest usable interpreter (3.11 to 3.13 have wheels in the lock; 3.11 is what CI runs).
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-} python3.11 python3.12 python3.13 python3; do
+        if command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2])' >/dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    die "Python 3.11 or newer with venv is needed; on Debian: apt-get install python3 python3-venv"
+}
+
+# locked_venv DIR LOCK: an environment that holds exactly what LOCK pins; made again when the lock or the interpreter changes.
+locked_venv() {
+    local dir=$1 lock=$2 python stamp
+    python=$(find_python) || exit 1
+    stamp="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)' | tr '\n' ' ') $(sha256sum <"$lock")"
+    if [ "$(cat "$dir/.locked" 2>/dev/null)" = "$stamp" ]; then return; fi
+    say "installing the locked Python packages into $dir …"
+    rm -rf "$dir"
+    "$python" -m venv "$dir" || die "cannot make a virtual environment in $dir (on Debian: apt-get install python3-venv)"
+    PYTHONDONTWRITEBYTECODE= "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock" ||
+        die "the packages of $lock could not be installed; is a package index (or PIP_FIND_LINKS with the wheels) reachable?"
+    printf '%s' "$stamp" >"$dir/.locked"
+}
+
+# need_programs "PROGRAM:PACKAGE:WHY"…: installs what is missing with apt-get when it can, else says what and why.
+need_programs() {
+    local entry program package why missing=() lines=()
+    for entry in "$@"; do
+        IFS=: read -r program package why <<<"$entry"
+        PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null 2>&1 && continue
+        missing+=("$package")
+        lines+=("  $program (package $package): $why")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "installing system packages: ${missing[*]}"
+        DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null 2>&1 || true
+        if DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; then return; fi
+    fi
+    say "these programs are missing and could not be installed$([ "$(id -u)" = 0 ] || echo ' without root'):"
+    printf '%s\n' "${lines[@]}" >&2
+    die "install them (Debian: apt-get install ${missing[*]}) and start again"
+}
+
+BOX_PROGRAMS=(
+    "ip:iproute2:makes the sandboxes' network"
+    "nft:nftables:keeps sandboxes apart on the network"
+    "mkfs.ext4:e2fsprogs:makes the sandboxes' bounded disks"
+    "sudo:sudo:is what \`sudo\` runs inside sandboxes"
+    "git:git:is what the SDK's git module runs inside sandboxes"
+)

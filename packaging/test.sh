@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Every check there is: lint, types, import contracts, unit, contract, end to end on a real one-box cloud with the real
+# SDKs. Installs what it needs. Arguments after the options go to pytest.
+#   packaging/test.sh            everything that runs here within 15 minutes on a new machine
+#   packaging/test.sh --all      the same, and what takes longer (nothing yet beyond it)
+#   packaging/test.sh --fast     lint, types, contracts and unit tests only
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$ROOT/packaging/lib.sh"
+cd "$ROOT"
+
+scope=normal
+while [ $# -gt 0 ]; do
+    case $1 in
+    --all) scope=all ;;
+    --fast) scope=fast ;;
+    *) break ;;
+    esac
+    shift
+done
+
+[ "$(id -u)" = 0 ] || [ "$scope" = fast ] || die "the end-to-end tests start sandboxes and need root (or use --fast)"
+[ "$scope" = fast ] || need_programs "${BOX_PROGRAMS[@]}" "go:golang-go:builds the kubectl the tests drive" "unshare:util-linux:gives tests namespaces of their own"
+locked_venv "$ROOT/.venv-test" "$ROOT/packaging/requirements-test.lock"
+export PATH="$ROOT/.venv-test/bin:$PATH" PYTHONPATH="$ROOT" VIRTUAL_ENV="$ROOT/.venv-test"
+
+step() { say; say "== $*"; }
+
+step "lint"
+ruff check .
+ruff format --check .
+step "types"
+mypy
+step "import contracts"
+lint-imports --no-cache
+
+if [ "$scope" = fast ]; then
+    step "unit tests"
+    exec python -m pytest tests/unit "$@"
+fi
+step "kubectl"
+APPLIANCE_TEST_KUBECTL=$("$ROOT/packaging/kubectl/build.sh")
+APPLIANCE_TEST_OLD_SDK="$ROOT/.venv-sdk-2.8"
+locked_venv "$APPLIANCE_TEST_OLD_SDK" "$ROOT/packaging/requirements-sdk-2.8.lock"
+export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK
+step "unit, contract and end-to-end tests"
+exec python -m pytest "$@"
