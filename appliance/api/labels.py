@@ -79,7 +79,7 @@ KEY_STORE_SECRET: Final = "e2b-key-store"
 WORKSPACE_ENV: Final = "AGENT_RUNTIME_WORKSPACE"
 """Environment variable of a container that wants the runtime; value: mount path of the shared volume."""
 RUNTIME_ENTRY: Final = "appliance-runtime"
-"""Base name of the program in the workspace that the postStart hook starts: ``[WORKSPACE/appliance-runtime, start]``."""
+"""Base name of the program in the workspace that the postStart hook runs: ``[WORKSPACE/appliance-runtime, start]``."""
 PORT_ENVD: Final = 49983
 PORT_INTERPRETER: Final = 49999
 PORT_TUNNEL: Final = 49982
