@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from appliance import __version__
 from appliance.box.children import die_with_parent
@@ -66,6 +66,12 @@ class Parser(argparse.ArgumentParser):
         hint = f"; did you mean {near[0]}?" if near else "; see appliance --help"
         return f"unknown argument {flag}{hint}"
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            near = difflib.get_close_matches(str(value), [str(choice) for choice in action.choices], n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(map(str, action.choices))}"
+            raise argparse.ArgumentError(action, f"unknown value {value!r}{hint}")
+
     def _known_words(self) -> list[str]:
         words = list(self._option_string_actions)
         for action in self._actions:
@@ -78,7 +84,10 @@ class Parser(argparse.ArgumentParser):
 def parser() -> Parser:
     """The whole command line."""
     top = Parser(
-        prog="appliance", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog="appliance",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"appliance {__version__}")
     top.add_argument("--role", choices=list(ROLES), metavar="ROLE", help=_role_help())
@@ -97,7 +106,11 @@ def _role_help() -> str:
 def _shared_flags(into: argparse.ArgumentParser) -> None:
     data_dir = os.environ.get("APPLIANCE_DATA_DIR", "/var/lib/appliance")
     into.add_argument(
-        "--data-dir", type=Path, default=Path(data_dir), metavar="DIR", help=f"state, sockets and logs of the box ({data_dir})"
+        "--data-dir",
+        type=Path,
+        default=Path(data_dir),
+        metavar="DIR",
+        help=f"state, sockets and logs of the box ({data_dir})",
     )
     kubeconfig = os.environ.get("KUBECONFIG")
     into.add_argument(
@@ -105,8 +118,8 @@ def _shared_flags(into: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         metavar="FILE",
-        help=f"cluster to use instead of the embedded one (for controller and manager: KUBECONFIG={kubeconfig or 'unset'}, "
-        "else the pod's service account)",
+        help="cluster to use instead of the embedded one (for controller and manager: "
+        f"KUBECONFIG={kubeconfig or 'unset'}, else the pod's service account)",
     )
 
 
@@ -120,7 +133,9 @@ def _role_flags(into: argparse.ArgumentParser) -> None:
         help="namespaces: each sandbox has its own root, users, network and limits (needs root); "
         "process: plain child processes, isolates nothing",
     )
-    box.add_argument("--apiserver-listen", default="127.0.0.1:16443", metavar="HOST:PORT", help="embedded API (127.0.0.1:16443)")
+    box.add_argument(
+        "--apiserver-listen", default="127.0.0.1:16443", metavar="HOST:PORT", help="embedded API (127.0.0.1:16443)"
+    )
     gateway = into.add_argument_group("API and sandbox traffic (--role=all, --role=manager)")
     gateway.add_argument(
         "--listen",
@@ -143,7 +158,9 @@ def _commands(commands: Any) -> None:
     status = commands.add_parser("status", help="pools, sandboxes and nodes at a glance")
     status.set_defaults(run=_status)
     apply = commands.add_parser("apply", help="create or change objects from YAML files")
-    apply.add_argument("-f", "--filename", action="append", required=True, metavar="FILE", help="manifest; - is standard input")
+    apply.add_argument(
+        "-f", "--filename", action="append", required=True, metavar="FILE", help="manifest; - is standard input"
+    )
     apply.set_defaults(run=_apply)
     image = commands.add_parser("image", help="images of the embedded node")
     verbs = image.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
@@ -273,7 +290,7 @@ def _manager(options: argparse.Namespace) -> int:
     return _serve(run(settings))
 
 
-def _runtime(arguments: list[str]) -> NoReturn | int:
+def _runtime(arguments: list[str]) -> int:
     """The runtime parses its own arguments: it must not pay for anything above."""
     from appliance.runtime.main import main as runtime
 

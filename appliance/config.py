@@ -62,7 +62,9 @@ class ControllerSettings:
     workers: int = 64
     """Reconciles in flight per kind."""
     runtime_image: str | None = None
-    """Image that replaces the vendor's agent-runtime image in pods; None: keep the manifest's (``APPLIANCE_RUNTIME_IMAGE``)."""
+    """Image that replaces the vendor's agent-runtime image in pods; None: keep the manifest's.
+
+    (``APPLIANCE_RUNTIME_IMAGE``)"""
     metrics_listen: str = "127.0.0.1:0"
 
 

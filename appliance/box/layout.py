@@ -1,8 +1,8 @@
 """The data directory of one box: which file is where, who may read it, and how it comes into being.
 
-Everything is below one directory of mode 0700. Secrets (API key, bearer tokens, kubeconfigs) are files of mode 0600; they
-never travel through arguments or logs. Tokens and the key are made once and kept, so a second start finds the clients of
-the first still working; kubeconfigs are rewritten at each start because the listen address may have changed.
+Everything is below one directory of mode 0700. Secrets (API key, bearer tokens, kubeconfigs) are files of mode
+0600; they never travel through arguments or logs. Tokens and the key are made once and kept, so a second start
+finds the clients of the first still working; kubeconfigs are rewritten at each start, as the address may have changed.
 """
 
 from __future__ import annotations

@@ -123,10 +123,9 @@ class _Progress:
             print(line, file=self._out, flush=True)
 
 
-
 def _welcome(box: Box) -> str:
     return (
-        f"\nready. Paste into a shell (or: eval \"$(appliance env)\"):\n\n"
+        f'\nready. Paste into a shell (or: eval "$(appliance env)"):\n\n'
         f"{exports(box.layout, box.api_url, box.settings.domain)}\n\n"
         f"then, after `pip install e2b-code-interpreter`, try:\n\n{PROGRAM}\n"
         f"Ctrl-C stops everything."

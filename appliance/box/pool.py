@@ -30,7 +30,11 @@ def manifest(replicas: int) -> dict[str, Any]:
         "env": [workspace],
         "volumeMounts": [mount],
     }
-    probe = {"httpGet": {"path": "/health", "port": labels.PORT_INTERPRETER}, "periodSeconds": 1, "failureThreshold": 60}
+    probe = {
+        "httpGet": {"path": "/health", "port": labels.PORT_INTERPRETER},
+        "periodSeconds": 1,
+        "failureThreshold": 60,
+    }
     sandbox = {
         "name": "sandbox",
         "image": "appliance/code-interpreter:host",
@@ -71,8 +75,8 @@ async def ensure(cluster: Cluster, replicas: int) -> bool:
 async def warm(cluster: Cluster, progress: Callable[[int, int], None], *, poll: float = 0.2) -> None:
     """Wait until as many sandboxes are available as the pool asks for, telling ``progress(available, wanted)``.
 
-    Returns at once when the user has deleted the pool or scaled it to zero. Waits without limit: the caller decides when
-    to give up, by cancelling.
+    Returns at once when the user has deleted the pool or scaled it to zero. Waits without limit: the caller
+    decides when to give up, by cancelling.
     """
     while True:
         try:

@@ -1,7 +1,7 @@
 """The supervisor: order of start, order of stop, and what it says meanwhile.
 
-Start: lock → layout → API server → (ready) → node, controller and manager together → (ready) → the default pool, if asked
-for. Stop, on SIGINT or SIGTERM: manager first, so that clients are drained while sandboxes still live; then the
+Start: lock → layout → API server → (ready) → node → (ready) → controller and manager → (ready) → the default pool, if
+asked for. Stop, on SIGINT or SIGTERM: manager first, so that clients are drained while sandboxes still live; then the
 controller, so that nobody refills; then the node, which ends every sandbox and removes what it made on the box; the API
 server last, for it holds what the others write. With ``--kubeconfig`` the cluster exists already: only controller and
 manager are started.

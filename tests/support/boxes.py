@@ -1,0 +1,105 @@
+"""A real box under test: ``appliance --role=all`` started as a user starts it, on free ports and its own directory."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class RunningBox:
+    """A started ``--role=all`` and what its user needs."""
+
+    data_dir: Path
+    process: subprocess.Popen[str]
+    log: Path
+    arguments: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.data_dir / "kubeconfig"
+
+    def output(self) -> str:
+        """What the supervisor printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def wait_ready(self, timeout: float = 90.0) -> None:
+        """Wait until the supervisor has printed its welcome."""
+        deadline = time.monotonic() + timeout
+        while "\nready." not in self.output():
+            assert self.process.poll() is None, f"the box ended:\n{self.output()}\n{self.role_logs()}"
+            assert time.monotonic() < deadline, f"not ready in {timeout} s:\n{self.output()}\n{self.role_logs()}"
+            time.sleep(0.05)
+        self.env = self._exports()
+
+    def _exports(self) -> dict[str, str]:
+        printed = run_appliance("env", "--data-dir", str(self.data_dir)).stdout
+        pairs = (line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+        return {name: value for name, value in pairs if name != "E2B_DOMAIN"}
+
+    def role_logs(self) -> str:
+        """The last lines of every role's log."""
+        logs = sorted((self.data_dir / "log").glob("*.log"))
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs)
+
+    def stop(self) -> int:
+        """SIGTERM, as Ctrl-C does, and the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=60)
+
+    def role_pid(self, role: str) -> int:
+        """The pid of a role's process, found among the supervisor's children."""
+        found = subprocess.run(
+            ["pgrep", "-P", str(self.process.pid), "-f", f"role={role}"], capture_output=True, text=True, check=True
+        )
+        return int(found.stdout.split()[0])
+
+
+def environment() -> dict[str, str]:
+    """The environment of a user's shell: ours without E2B or cluster settings."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("E2B_", "KUBE", "APPLIANCE_DATA"))
+    }
+    return {**kept, "PYTHONPATH": str(ROOT)}
+
+
+def run_appliance(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the appliance's command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "appliance", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+
+def launch(data_dir: Path, *, pool: int, extra: tuple[str, ...] = ()) -> RunningBox:
+    """Start a box without waiting for it."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log = data_dir / "supervisor.out"
+    arguments = [sys.executable, "-m", "appliance", "--role=all", "--data-dir", str(data_dir), "--pool", str(pool)]
+    arguments += ["--listen", f"127.0.0.1:{free_port()}", "--apiserver-listen", f"127.0.0.1:{free_port()}", *extra]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            arguments, env=environment(), stdout=out, stderr=out, text=True, start_new_session=True
+        )
+    return RunningBox(data_dir, process, log, arguments)

@@ -1,0 +1,57 @@
+"""The command line."""
+
+from pathlib import Path
+
+import pytest
+
+from appliance import cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--rol=all"], "did you mean --role?"),
+        (["--role=all", "--lisen", "127.0.0.1:1"], "did you mean --listen?"),
+        (["--role=al"], "did you mean all?"),
+        (["stats"], "did you mean status?"),
+        (["status", "--kubeconfg", "x"], "did you mean --kubeconfig?"),
+    ],
+)
+def test_a_wrong_word_is_refused_with_the_nearest_match(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unknown flags, roles and commands exit 2 and name what was probably meant."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_listen_must_be_host_and_port(capsys: pytest.CaptureFixture[str]) -> None:
+    """A malformed address is one line on standard error that names the flag."""
+    assert cli.main(["--role=all", "--listen", "8080", "--data-dir", "/nonexistent/x"]) == 1
+    assert "--listen: '8080' is not HOST:PORT" in capsys.readouterr().err
+
+
+def test_tls_needs_both_files(capsys: pytest.CaptureFixture[str]) -> None:
+    """A certificate without its key is refused before anything starts."""
+    assert cli.main(["--role=manager", "--tls-cert", "x.pem"]) == 1
+    assert "--tls-cert and --tls-key belong together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["env", "kubeconfig", "status"])
+def test_commands_without_a_box_say_how_to_start_one(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On an empty data directory the user reads which directory was looked at and what to run."""
+    assert cli.main([command, "--data-dir", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert str(tmp_path) in said
+    assert "--role=all" in said
+
+
+def test_a_role_and_a_command_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both at once is a usage error, not a silent choice."""
+    with pytest.raises(SystemExit):
+        cli.main(["--role=all", "status"])
+    assert "exclude each other" in capsys.readouterr().err
