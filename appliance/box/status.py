@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime
 
+from appliance.api.corestructs import Node
 from appliance.api.kinds import NODE, SANDBOX, SANDBOXSET
 from appliance.api.states import sandbox_state
-from appliance.api.structs import Node, Sandbox, SandboxSet
+from appliance.api.structs import Sandbox, SandboxSet
 from appliance.kube.cluster import Cluster
 
 

@@ -1,0 +1,159 @@
+"""Processes killed at bad moments, stops and second starts: what was acknowledged stays true, nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from boxes import RunningBox
+from e2b import SandboxException
+from e2b_code_interpreter import Sandbox
+
+pytestmark = [pytest.mark.box, pytest.mark.timeout(300)]
+
+
+def traces() -> dict[str, set[str]]:
+    """Everything a box may make on the machine, by kind."""
+
+    def lines(*command: str) -> set[str]:
+        return set(subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines())
+
+    links = {line.split(":")[1].strip().split("@")[0] for line in lines("ip", "-o", "link")}
+    cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("**/*appliance*")}
+    processes = {line for line in lines("ps", "axo", "args") if "appliance" in line and "pytest" not in line}
+    return {
+        "links": links,
+        "tables": lines("nft", "list", "tables"),
+        "cgroups": cgroups,
+        "mounts": set(Path("/proc/mounts").read_text().splitlines()),
+        "loops": lines("losetup", "-a"),
+        "processes": processes,
+    }
+
+
+def use(box: RunningBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the SDK of this process at a box."""
+    for name, value in box.env.items():
+        monkeypatch.setenv(name, value)
+
+
+def eventually(check: Callable[[], bool], timeout: float = 30) -> None:
+    """Wait for another process to do something."""
+    deadline = time.monotonic() + timeout
+    while not check():
+        assert time.monotonic() < deadline, f"not within {timeout} s"
+        time.sleep(0.1)
+
+
+def answers(sandbox: Sandbox) -> bool:
+    """True once a command in the sandbox works (again)."""
+    try:
+        return sandbox.commands.run("echo yes", request_timeout=5).stdout == "yes\n"
+    except (SandboxException, OSError):
+        return False
+
+
+def test_stop_leaves_nothing_and_a_second_start_finds_the_state(
+    start_box: Callable[..., RunningBox], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """After SIGTERM the machine is as before; the next start has the same key, pool and claimed sandbox."""
+    before = traces()
+    first = start_box(tmp_path / "data")
+    use(first, monkeypatch)
+    kept = Sandbox.create(template="code-interpreter", timeout=600)
+    kept.files.write("/home/user/note", "still here")
+    key = first.env["E2B_API_KEY"]
+    assert first.stop() == 0
+    assert traces() == before
+    second = start_box(tmp_path / "data")
+    assert second.env["E2B_API_KEY"] == key
+    use(second, monkeypatch)
+    again = Sandbox.connect(kept.sandbox_id)
+    eventually(lambda: answers(again))
+    assert again.files.read("/home/user/note") == "still here"
+    assert second.stop() == 0
+    assert traces() == before
+
+
+def test_kill_of_the_supervisor_is_survived(
+    start_box: Callable[..., RunningBox], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """kill -9 of the supervisor takes the roles along; the next start adopts the sandboxes, its stop leaves nothing."""
+    before = traces()
+    first = start_box(tmp_path / "data")
+    use(first, monkeypatch)
+    kept = Sandbox.create(template="code-interpreter", timeout=600)
+    kept.run_code("a = 41")
+    first.process.kill()
+    first.process.wait()
+    second = start_box(tmp_path / "data")
+    use(second, monkeypatch)
+    again = Sandbox.connect(kept.sandbox_id)
+    eventually(lambda: answers(again))
+    assert again.run_code("a + 1").text == "42"
+    assert second.stop() == 0
+    assert traces() == before
+
+
+def test_a_second_supervisor_is_refused_with_the_first_ones_pid(
+    box: RunningBox,
+) -> None:
+    """On one data directory the second start exits 1 and names the pid that holds it."""
+    again = subprocess.run(box.arguments, capture_output=True, text=True, timeout=30, check=False,
+                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+    assert again.returncode == 1
+    assert f"pid {box.process.pid}" in again.stderr
+
+
+@pytest.mark.parametrize("role", ["controller", "manager", "node", "apiserver"])
+def test_a_killed_role_comes_back_and_nothing_is_lost(
+    start_box: Callable[..., RunningBox], monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """kill -9 of one role: claimed sandboxes keep their memory, new ones can be made, the pool refills."""
+    box = start_box(pool=2)
+    use(box, monkeypatch)
+    kept = Sandbox.create(template="code-interpreter", timeout=600)
+    kept.run_code("a = 41")
+    pid = box.role_pid(role)
+    os.kill(pid, signal.SIGKILL)
+    eventually(_made, timeout=60)
+    eventually(lambda: answers(kept))
+    assert kept.run_code("a + 1").text == "42"
+    assert box.role_pid(role) != pid
+
+
+def _made() -> bool:
+    try:
+        with Sandbox.create(template="code-interpreter", timeout=60, request_timeout=10) as sandbox:
+            return sandbox.run_code("1 + 1").text == "2"
+    except Exception:  # the API is away while its process restarts: any transport error may surface
+        return False
+
+
+def test_a_killed_kernel_is_said_and_replaced(box: RunningBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """run_code in which the kernel dies reports an error by name, and the next run_code works."""
+    use(box, monkeypatch)
+    with Sandbox.create(template="code-interpreter", timeout=120) as sandbox:
+        died = sandbox.run_code("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+        assert died.error is not None
+        eventually(lambda: sandbox.run_code("1 + 1").text == "2")
+
+
+def test_a_killed_runtime_comes_back_with_its_kernel(box: RunningBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kill -9 of the runtime's server inside a sandbox: it is back with its token, and the variable is still there."""
+    use(box, monkeypatch)
+    with Sandbox.create(template="code-interpreter", timeout=120) as sandbox:
+        sandbox.run_code("a = 41")
+        listing = sandbox.commands.run("sudo ss -ltnp | grep ':49983' | grep -o 'pid=[0-9]*' | head -1").stdout
+        pid = listing.strip().removeprefix("pid=")
+        assert pid.isdigit()
+        with contextlib.suppress(SandboxException):  # the connection dies with the server
+            sandbox.commands.run(f"sudo kill -9 {pid}", timeout=5)
+        eventually(lambda: answers(sandbox))
+        assert sandbox.run_code("a + 1").text == "42"
