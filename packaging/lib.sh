@@ -31,6 +31,12 @@ locked_venv() {
     printf '%s' "$stamp" >"$dir/.locked"
 }
 
+# command_shim ROOT DIR: DIR/bin/appliance, the command of this checkout in that environment.
+command_shim() {
+    printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" exec "%s/bin/python" -m appliance "$@"\n' "$1" "$2" >"$2/bin/appliance"
+    chmod +x "$2/bin/appliance"
+}
+
 # need_programs "PROGRAM:PACKAGE:WHY"…: installs what is missing with apt-get when it can, else says what and why.
 need_programs() {
     local entry program package why missing=() lines=()

@@ -14,7 +14,7 @@ case " $* " in
     ;;
 esac
 locked_venv "$ROOT/.venv" "$ROOT/packaging/requirements.lock"
+command_shim "$ROOT" "$ROOT/.venv"
 
-export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 case " $* " in *" --pool"*) pool=() ;; *) pool=(--pool 3) ;; esac
-exec "$ROOT/.venv/bin/python" -m appliance --role=all "${pool[@]}" "$@"
+exec "$ROOT/.venv/bin/appliance" --role=all "${pool[@]}" "$@"
