@@ -24,6 +24,8 @@ class KubeSettings:
     """Objects per list page."""
     watch_timeout: float = 300.0
     """Seconds after which the server is asked to end a watch."""
+    watch_inactivity: float = 150.0
+    """Seconds without a byte (servers send a bookmark about every minute) after which a watch counts as dead."""
     request_timeout: float = 30.0
     """Seconds for one request that is not a watch."""
     backoff_initial: float = 0.1
@@ -95,6 +97,20 @@ class GatewaySettings:
     max_connections: int = 10_000
     drain_timeout: float = 10.0
     """Seconds open streams get at shutdown."""
+    connect_backoff: float = 0.025
+    """Seconds before the second dial; doubles for each further one."""
+    wake_timeout: float = 60.0
+    """Seconds a request waits for a paused sandbox to be resumed."""
+    half_close_grace: float = 0.5
+    """Seconds without a byte after which a client that closed its sending side counts as gone."""
+    linger_timeout: float = 5.0
+    """Seconds that the rest of a refused upload is read and thrown away, so that its sender sees the answer."""
+    upstream_idle_timeout: float = 2.0
+    """Seconds an idle connection to a sandbox is kept; shorter than any common server keeps it."""
+    upstream_idle_per_port: int = 128
+    """Idle connections kept per sandbox port."""
+    upstream_idle_total: int = 1024
+    """Idle connections kept in all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,6 @@ belongs to Kubernetes and unknown fields must survive a round trip.
 decoded object is a tree: nothing in it can point back.
 """
 
-# ruff: noqa: RUF012 - msgspec copies an empty default for each object
-
 from __future__ import annotations
 
 from typing import Any

@@ -22,8 +22,6 @@ errors that somebody catches have a class; the rest of an answer is in its field
 chained as ``__cause__``, never raised.
 """
 
-# ruff: noqa: N818 - the names are the API's own reasons
-
 from __future__ import annotations
 
 from typing import Any
