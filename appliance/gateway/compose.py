@@ -1,0 +1,62 @@
+"""The head that goes to an upstream: the client's, without fields of its hop, with ours about where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.gateway.request_head import RequestHead
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a client connection comes from; the lines are ready-made because they are the same for every request."""
+
+    address: bytes
+    scheme: bytes
+    lines: bytes
+    """The ``X-Forwarded-For`` and ``-Proto`` lines of a client that sent none itself."""
+
+    @classmethod
+    def of(cls, address: str, *, tls: bool) -> Origin:
+        """``address``: the peer's IP address."""
+        client, scheme = address.encode("latin-1"), b"https" if tls else b"http"
+        return cls(client, scheme, b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b" % (client, scheme))
+
+
+def compose_request(request: RequestHead, path: bytes, host: bytes | None, prefix: bytes, origin: Origin) -> bytes:
+    """The whole head.
+
+    Args:
+        path: Path and query that the upstream sees.
+        host: Value of ``Host``; None (HTTP/1.0 without one) becomes empty, as RFC 9112 §3.2 demands.
+        prefix: What was removed in front of the path; sent as ``X-Forwarded-Prefix``.
+    """
+    parts = [b"%b %b HTTP/1.1\r\nHost: %b" % (request.method, path, host or b""), *request.lines]
+    if request.chunked:
+        parts.append(b"Transfer-Encoding: chunked")
+    elif request.length is not None:
+        parts.append(b"Content-Length: %d" % request.length)
+    if request.upgrade is not None:
+        parts.append(b"Connection: Upgrade\r\nUpgrade: " + request.upgrade)
+    if not request.forwarded and not prefix:
+        parts.append(origin.lines)
+    else:
+        parts += _forwarded(request.forwarded, prefix, origin)
+    if request.host:
+        parts.append(b"X-Forwarded-Host: " + request.forwarded.get(b"x-forwarded-host", request.host))
+    parts.append(b"\r\n")
+    return b"\r\n".join(parts)
+
+
+def _forwarded(received: dict[bytes, bytes], prefix: bytes, origin: Origin) -> list[bytes]:
+    """Our hop is appended to the list of addresses; a proxy in front knows scheme and host better than we do."""
+    before = received.get(b"x-forwarded-for")
+    address = before + b", " + origin.address if before else origin.address
+    lines = [
+        b"X-Forwarded-For: " + address,
+        b"X-Forwarded-Proto: " + received.get(b"x-forwarded-proto", origin.scheme),
+    ]
+    whole = received.get(b"x-forwarded-prefix", b"").rstrip(b"/") + prefix
+    if whole:
+        lines.append(b"X-Forwarded-Prefix: " + whole)
+    return lines

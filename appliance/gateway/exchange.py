@@ -1,0 +1,330 @@
+"""One request and its answer: from the route's decision to the last byte.
+
+An exchange belongs to its client connection and borrows one upstream connection. Until that is there, the request's
+bytes are held (bounded; the client is paused beyond ``buffer_high``). When a kept connection turns out to be dead
+before a byte of an answer, an idempotent request is sent once more on a new one; anything else is never sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from typing import TYPE_CHECKING, Final
+
+from appliance.gateway import errors
+from appliance.gateway.bodies import Body, BodyError, ChunkedBody, LengthBody
+from appliance.gateway.compose import compose_request
+from appliance.gateway.dial import DialError
+from appliance.gateway.errors import Problem
+from appliance.gateway.pool import CONTROL_KEY, Key
+from appliance.gateway.routes import Refusal, Route
+from appliance.gateway.target import PORT_ENVD, ControlTarget, InvalidAddress, SandboxTarget, decide, reserved
+
+if TYPE_CHECKING:
+    from appliance.gateway.client import Client
+    from appliance.gateway.request_head import RequestHead
+    from appliance.gateway.response_head import ResponseHead
+    from appliance.gateway.upstream import Upstream
+
+log = logging.getLogger("appliance.gateway")
+
+REPLAY_LIMIT: Final = 64 * 1024
+"""Bytes of a request kept for sending it again."""
+UNSAFE_REUSE: Final = 1.0
+"""Seconds; requests that cannot be repeated use only connections idle for less."""
+
+
+class Exchange:
+    """Made by ``client.py`` for each head; ``start`` is called once, right after."""
+
+    __slots__ = (
+        "_body",
+        "_held",
+        "_held_size",
+        "_hub",
+        "_limit",
+        "_replay",
+        "_route",
+        "_task",
+        "client",
+        "keep_alive",
+        "kind",
+        "raw",
+        "request",
+        "request_done",
+        "responded",
+        "target",
+        "upstream",
+    )  # fmt: skip
+
+    def __init__(self, client: Client, request: RequestHead) -> None:
+        self._hub = client.hub
+        self.client = client
+        self.request = request
+        self.target: ControlTarget | SandboxTarget | None = None
+        self.kind = "invalid"
+        """What the answer is counted as."""
+        self.upstream: Upstream | None = None
+        self.keep_alive = request.keep_alive
+        self.request_done = not request.has_body
+        self.responded = False
+        """A final head was sent to the client, ours or the upstream's."""
+        self.raw = False
+        """Switched protocols: bytes pass unread."""
+        self._body: Body | None = _framing(request)
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._limit: int | None = None
+        self._replay: list[bytes] | None = None
+        self._route: Route | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    # The route ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Decide the target; connect, or answer."""
+        try:
+            self.target = target = decide(self.request)
+        except InvalidAddress as error:
+            self.refuse(Problem(400, str(error), plain=True))
+            return
+        if isinstance(target, ControlTarget):
+            self._to_control(target)
+        else:
+            self._to_sandbox(target)
+
+    def _to_control(self, target: ControlTarget) -> None:
+        self.kind = "control"
+        self._limit = self._hub.settings.max_control_body
+        if (self.request.length or 0) > self._limit:
+            self.refuse(errors.BODY_TOO_LARGE)
+            return
+        self._send(compose_request(self.request, target.path, self.request.host, target.prefix, self.client.origin))
+        self._connect(CONTROL_KEY)
+
+    def _to_sandbox(self, target: SandboxTarget) -> None:
+        self.kind = "sandbox"
+        if reserved(target):
+            self.refuse(errors.reserved(target.path.partition(b"?")[0].decode("latin-1")))
+            return
+        answer = self._hub.routes.resolve(target.sandbox_id, target.port)
+        if isinstance(answer, Route):
+            self._hub.register(target.sandbox_id, self)
+            self._routed(target, answer)
+        elif answer is Refusal.PAUSED_RESUMABLE:
+            self._hub.register(target.sandbox_id, self)
+            self._task = self._hub.loop.create_task(self._wake(target))
+        else:
+            self.refuse(errors.refused(answer, target.sandbox_id))
+
+    async def _wake(self, target: SandboxTarget) -> None:
+        problem = await self._hub.wake(target.sandbox_id)
+        self._task = None
+        if problem is not None:
+            self.refuse(problem)
+            return
+        answer = self._hub.routes.resolve(target.sandbox_id, target.port)
+        if isinstance(answer, Route):
+            self._routed(target, answer)
+        else:
+            again = Refusal.TRANSITIONING if answer is Refusal.PAUSED_RESUMABLE else answer
+            self.refuse(errors.refused(again, target.sandbox_id))
+
+    def _routed(self, target: SandboxTarget, route: Route) -> None:
+        request = self.request
+        if target.port == route.tunnel_port:  # the forwarder is ours, not a service of the sandbox
+            self.refuse(errors.port_closed(target.sandbox_id, target.port))
+            return
+        if route.traffic_token is not None and target.port != PORT_ENVD and not request.preflight:
+            given = request.traffic_token
+            if given is None or not hmac.compare_digest(given, route.traffic_token.encode()):
+                self.refuse(errors.traffic_token(target.sandbox_id, missing=given is None))
+                return
+        host = request.host
+        if route.mask_host is not None and target.port != PORT_ENVD:
+            host = route.mask_host.replace("${PORT}", str(target.port)).encode("latin-1")
+        self._route = route
+        self._send(compose_request(request, target.path, host, target.prefix, self.client.origin))
+        self._connect((route.sandbox_id, route.host, route.port))
+
+    # The upstream ---------------------------------------------------------------------------------------------
+
+    def _connect(self, key: Key) -> None:
+        idempotent = self.request.idempotent
+        patience = self._hub.settings.upstream_idle_timeout
+        not_before = self._hub.loop.time() - (patience if idempotent else min(UNSAFE_REUSE, patience))
+        upstream = self._hub.pool.take(key, not_before=not_before)
+        if upstream is None:
+            self._dial()
+            return
+        self._hub.stats.reuses += 1
+        self._replay = list(self._held) if idempotent else None
+        self._attach(upstream)
+
+    def _dial(self) -> None:
+        self._task = self._hub.loop.create_task(self._dialled())
+
+    async def _dialled(self) -> None:
+        dialer = self._hub.dialer
+        try:
+            upstream = await (dialer.control() if self._route is None else dialer.sandbox(self._route))
+        except DialError as error:
+            self._task = None
+            self.refuse(error.problem)
+        else:
+            self._task = None
+            self._attach(upstream)
+
+    def _attach(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        upstream.exchange = self
+        if upstream.transport.is_closing():
+            upstream.fail()
+            return
+        held, self._held, self._held_size = self._held, [], 0
+        if self.client.blocked:
+            upstream.transport.pause_reading()
+        upstream.transport.write(held[0] if len(held) == 1 else b"".join(held))
+        if upstream.transport.get_write_buffer_size() == 0:
+            self.client.resume_reading()
+
+    def _send(self, data: bytes) -> None:
+        """Towards the upstream, now or as soon as there is one."""
+        if self.upstream is not None:
+            self.upstream.transport.write(data)
+        else:
+            self._held.append(data)
+            self._held_size += len(data)
+            if self._held_size > self._hub.settings.buffer_high:
+                self.client.pause_reading()
+        if self._replay is not None:
+            self._replay.append(data)
+            if sum(map(len, self._replay)) > REPLAY_LIMIT:
+                self._replay = None
+
+    # The client's side ----------------------------------------------------------------------------------------
+
+    def request_data(self, data: bytes) -> int:
+        """Body bytes; how many of them belong to this request (the rest is the next one)."""
+        body = self._body
+        assert body is not None
+        try:
+            used = body.feed(data)
+        except BodyError:
+            self.refuse(errors.BODY_MALFORMED)
+            return len(data)
+        self.request_done = body.done
+        if self._limit is not None and isinstance(body, ChunkedBody) and body.size > self._limit:
+            self.request_done = False
+            self.refuse(errors.BODY_TOO_LARGE)
+            return len(data)
+        self._send(data if used == len(data) else data[:used])
+        return used
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer ourselves; when an answer has begun, cut it instead."""
+        if self.responded:
+            self.cancel()
+            self.client.abort()
+            return
+        self.cancel()
+        self.keep_alive = self.keep_alive and self.request_done and not self.request.http10 and not self._hub.draining
+        self.responded = True
+        request = self.request
+        self._hub.stats.answered(self.kind, problem.status)
+        self.client.send(
+            errors.render(
+                problem,
+                user_agent=request.user_agent,
+                head_only=request.method == b"HEAD",
+                close=not self.keep_alive,
+            )
+        )
+        self.client.exchange_done(self)
+
+    def timed_out(self) -> None:
+        """No byte in either direction for the idle time-out."""
+        target = self.target
+        if isinstance(target, SandboxTarget):
+            self.refuse(errors.too_slow(target.sandbox_id, target.port))
+        else:
+            self.refuse(errors.CONTROL_TOO_SLOW)
+
+    def cancel(self) -> None:
+        """Let go of everything: the dial, the wait, the upstream. Idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        if self.upstream is not None:
+            self.upstream.release()
+        self._held.clear()
+        if isinstance(self.target, SandboxTarget):
+            self._hub.unregister(self.target.sandbox_id, self)
+        if self.raw:
+            self.raw = False
+            self._hub.stats.open_upgrades -= 1
+
+    # The upstream's side --------------------------------------------------------------------------------------
+
+    def informational(self, head: ResponseHead) -> None:
+        """1xx, passed on to clients that know them."""
+        if not self.request.http10:
+            self.client.send(head.compose(None, decoded=False))
+
+    def response_head(self, head: ResponseHead, *, delimited: bool, decoded: bool) -> bytes:
+        """The final head for the client; ``delimited``: it can find the end of the body without our closing."""
+        self.responded = True
+        self.keep_alive = self.keep_alive and delimited and not decoded and not self._hub.draining
+        self._hub.stats.answered(self.kind, head.status)
+        if not self.keep_alive:
+            connection: bytes | None = b"close"
+        else:
+            connection = b"keep-alive" if self.request.http10 else None
+        return head.compose(connection, decoded=decoded)
+
+    def response_done(self) -> None:
+        """The last byte of the answer was passed on; the upstream has let go of us already."""
+        self.cancel()
+        self.client.exchange_done(self)
+
+    def upstream_lost(self, exc: Exception | None) -> None:
+        """The upstream went away, or broke the protocol, before its answer was complete."""
+        if self.raw:
+            self.cancel()
+            self.client.close(abort=exc is not None)
+        elif self.responded:
+            self._hub.stats.truncated += 1
+            self.cancel()
+            # A body that ends by closing must not look complete; others are visibly too short.
+            self.client.close(abort=not self.keep_alive)
+        elif self._replay is not None:
+            self._hub.stats.retries += 1
+            self._held, self._replay = self._replay, None
+            self._held_size = sum(map(len, self._held))
+            self._dial()
+        elif isinstance(self.target, SandboxTarget):
+            self.refuse(errors.bad_answer(self.target.sandbox_id, self.target.port))
+        else:
+            self.refuse(errors.CONTROL_BAD_ANSWER)
+
+    def switch(self, head: ResponseHead, rest: bytes) -> None:
+        """101: from here on both directions are raw bytes."""
+        self.responded = self.raw = True
+        self.keep_alive = False
+        self._replay = self._body = None
+        self.request.lines = []
+        self._hub.stats.answered(self.kind, 101)
+        self._hub.stats.open_upgrades += 1
+        self.client.send(head.compose(b"Upgrade", decoded=False) + rest)
+        self.client.switched()
+
+    def upstream_eof(self) -> bool:
+        """Raw splice: the upstream has said everything; True keeps the other direction open."""
+        return self.client.finish_sending()
+
+
+def _framing(request: RequestHead) -> Body | None:
+    if request.chunked:
+        return ChunkedBody()
+    return LengthBody(request.length) if request.length else None

@@ -1,0 +1,149 @@
+"""The gateway: its listener, its sweep, its end. Start here.
+
+``start`` binds, ``drain`` ends in a fixed order: no new connections, idle ones closed, requests in flight finish (up to
+``drain_timeout``), the rest is aborted. ``reset`` cuts one sandbox's connections with RST: clients take that, followed
+by 502 for the next request, for "the sandbox was killed".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from pathlib import Path
+
+from appliance.config import GatewaySettings
+from appliance.gateway.client import Client
+from appliance.gateway.dial import Dialer
+from appliance.gateway.hub import Hub
+from appliance.gateway.routes import Routes
+from appliance.gateway.stats import Stats
+
+BACKLOG = 2048
+"""Connections the kernel queues while the loop is busy."""
+
+
+class Gateway:
+    """The data plane. Made anywhere; ``start``, ``drain`` and ``reset`` are called in one running loop."""
+
+    def __init__(self, settings: GatewaySettings, routes: Routes, control_socket: Path) -> None:
+        """``control_socket``: Unix socket where the control API is (or will be) served."""
+        self.stats = Stats()
+        self._settings = settings
+        self._routes = routes
+        self._control_socket = control_socket
+        self._hub: Hub | None = None
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """(host, port) of every listening socket; empty before ``start``."""
+        sockets = self._server.sockets if self._server is not None else ()
+        return [tuple(s.getsockname()[:2]) for s in sockets]
+
+    async def start(self) -> None:
+        """Bind and serve.
+
+        Raises:
+            ValueError: ``listen`` is not HOST:PORT, or only one of ``tls_cert`` and ``tls_key`` is set.
+            OSError: the address is taken or not ours, or a TLS file cannot be read (``ssl.SSLError`` is one).
+        """
+        host, port = parse_listen(self._settings.listen)
+        context = tls_context(self._settings.tls_cert, self._settings.tls_key)
+        loop = asyncio.get_running_loop()
+        hub = Hub(self._settings, self._routes, self.stats, loop)
+        hub.dialer = Dialer(hub, self._control_socket)
+        self._server = await loop.create_server(
+            lambda: Client(hub, tls=context is not None), host, port, ssl=context, backlog=BACKLOG
+        )
+        self._hub = hub
+        self._sweep()
+
+    async def drain(self) -> None:
+        """Stop serving; returns when every connection is closed. Safe to call twice; cancelling it aborts at once."""
+        hub = self._hub
+        if hub is None or self._server is None:
+            return
+        self._server.close()
+        hub.draining = True
+        hub.pool.close()
+        for client in [client for client in hub.clients if client.idle]:
+            client.transport.close()
+        try:
+            if hub.clients:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.drain_timeout):
+                        await hub.emptied.wait()
+        finally:
+            for client in list(hub.clients):
+                client.abort()
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+        await hub.close()
+        await asyncio.sleep(0)  # aborted transports close their sockets in the next turn of the loop
+
+    def reset(self, sandbox_id: str) -> int:
+        """Abort (RST) every client connection that is being served by this sandbox; how many there were.
+
+        Kept upstream connections are closed too. Connections that only used the sandbox earlier stay open: their next
+        request is routed anew.
+        """
+        hub = self._hub
+        if hub is None:
+            return 0
+        hub.pool.drop(sandbox_id)
+        exchanges = list(hub.exchanges.get(sandbox_id, ()))
+        for exchange in exchanges:
+            exchange.client.abort()
+            exchange.cancel()
+        self.stats.resets += len(exchanges)
+        return len(exchanges)
+
+    def _sweep(self) -> None:
+        """Time-outs of all connections in one pass, so that none needs a timer or a task."""
+        hub = self._hub
+        assert hub is not None
+        hub.now = now = hub.loop.time()
+        hub.pool.expire(now)
+        for client in list(hub.clients):
+            client.sweep(now)
+        self.stats.open_connections = len(hub.clients)
+        self._sweeper = hub.loop.call_later(_interval(self._settings), self._sweep)
+
+
+def _interval(settings: GatewaySettings) -> float:
+    """Seconds between sweeps: often enough for the shortest time-out, at most once a second by default."""
+    shortest = min(
+        settings.head_timeout,
+        settings.idle_timeout,
+        settings.keepalive_timeout,
+        settings.linger_timeout,
+        settings.upstream_idle_timeout,
+    )
+    return max(0.01, min(1.0, shortest / 4))
+
+
+def parse_listen(text: str) -> tuple[str | None, int]:
+    """``HOST:PORT`` → (host, port). ``[::1]:80`` is IPv6; an empty host or ``*`` is every address.
+
+    Raises ValueError that names the setting.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise ValueError(f"listen must be HOST:PORT, such as 127.0.0.1:8080 or [::]:8080, not {text!r}")
+    host = host.strip("[]")
+    return (None if host in ("", "*") else host), int(port)
+
+
+def tls_context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """A server context that offers HTTP/1.1 only by ALPN, so that HTTP/2 clients fall back. None without files."""
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise ValueError("tls_cert and tls_key must be set together")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
