@@ -39,6 +39,8 @@ class ClaimSettings:
 
     candidates: int = 100
     """Available sandboxes looked at in one pass before giving up on that pass."""
+    writes_in_flight: int = 64
+    """Claims of one process in the pick-and-write stage at once; the others wait in line (below ``candidates``)."""
     max_create_in_flight: int = 50
     """Cold creations in flight per process before a claim answers 429."""
     ready_timeout: float = 60.0

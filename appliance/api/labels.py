@@ -68,6 +68,8 @@ CONDITION_NETWORK: Final = "appliance.agents.kruise.io/NetworkApplied"
 """Pod condition written by the node: status True, ``reason`` is ``InternetAllowed`` or ``InternetDenied``."""
 NODE_FREEZER: Final = "appliance.agents.kruise.io/freezer"
 """Node label: ``cgroup`` when the node obeys DESIRED_STATE; absent elsewhere (the runtime's /freeze is used)."""
+SECURE: Final = "appliance.agents.kruise.io/secure"
+"""Sandbox annotation: ``"false"`` when the delivery has no runtime access token; absent means it has one."""
 
 SYSTEM_NAMESPACE: Final = "sandbox-system"
 SEED_SECRET: Final = "appliance-seed"

@@ -1,0 +1,382 @@
+"""The claim, from top to bottom: choose, write, personalise, answer.
+
+What bounds the speed of claims elsewhere is the number of writes, retries with back-off, and creations while stock is
+there. So: one guarded write and no re-read; after a lost race the next candidate at once; a creation only when no
+candidate exists, not when all are merely being tried by neighbours in this process (then the claim waits for them).
+
+What makes claims leak elsewhere is a client that gives up. Here every write runs in a task of its own that is never
+cancelled, and whoever abandons a claim leaves behind a clean-up that waits for that task and deletes what it won.
+``drain`` waits for these at shutdown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+from appliance.api import conditions, kinds, labels, times
+from appliance.api.conditions import Phase
+from appliance.api.ids import access_token
+from appliance.api.structs import Sandbox, SandboxSet
+from appliance.claims import delivery, picking
+from appliance.claims.delivery import Attempt
+from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock, SandboxFailed, TemplateNotFound
+from appliance.claims.indexes import POOL_INDEX, deliverable, pool_key
+from appliance.claims.personalise import init_body, personalise
+from appliance.claims.request import Claimed, ClaimRequest, Timings
+from appliance.claims.runtime_client import RuntimeClient
+from appliance.config import ClaimSettings
+from appliance.kube import errors
+from appliance.kube.cluster import Cluster
+from appliance.kube.informer import Informer
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_DELIVERIES = 3
+"""Sandboxes tried when a runtime turns out to be broken, before the claim fails."""
+_STALE_WAIT = 1.0
+"""Seconds to wait for the watch when every known candidate was lost, before the pool counts as empty."""
+
+
+@dataclass
+class _Course:
+    """What one claim has done so far."""
+
+    started: float
+    stage: str = "picking"
+    picked: float = 0.0
+    written: float = 0.0
+    ready: float = 0.0
+    conflicts: int = 0
+
+
+@dataclass(frozen=True)
+class _Taken:
+    sandbox: Sandbox
+    attempt: Attempt
+    how: Literal["pool", "created"]
+
+
+class ClaimEngine:
+    """Delivers sandboxes; one per process, used concurrently. See ``claim``."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        sandboxes: Informer[Sandbox],
+        sets: Informer[SandboxSet],
+        settings: ClaimSettings,
+        seed: bytes,
+        clock: Callable[[], datetime] = times.now,
+        runtime: RuntimeClient | None = None,
+    ) -> None:
+        """``sandboxes`` must have ``indexes.SANDBOX_INDEXES``. ``clock`` gives the present as an aware datetime."""
+        self._cluster = cluster
+        self._sandboxes = sandboxes
+        self._sets = sets
+        self._settings = settings
+        self._seed = seed
+        self._clock = clock
+        self._runtime = runtime or RuntimeClient()
+        self._slots = asyncio.Semaphore(settings.writes_in_flight)
+        self._creating = 0
+        self._reservations = picking.Reservations()
+        self._lost: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.outcomes: Counter[str] = Counter()
+        """Claims by outcome: ``pool``, ``created``, or the name of the error; and ``conflicts``."""
+        self._unsubscribe = sandboxes.subscribe(self._on_sandbox)
+
+    async def claim(self, request: ClaimRequest) -> Claimed:
+        """Deliver one sandbox.
+
+        Raises TemplateNotFound, NoStock, ClaimTimeout, SandboxFailed, InitFailed or KubeError. Then, and also when
+        the caller is cancelled at any await, the sandbox that was taken is deleted (in the background, within
+        ``cleanup_timeout``).
+        """
+        course = _Course(time.perf_counter())
+        try:
+            async with asyncio.timeout(request.timeout):
+                claimed = await self._claim(request, course)
+        except TimeoutError as error:
+            self.outcomes["ClaimTimeout"] += 1
+            message = f"no sandbox of template {request.template!r} within {request.timeout:g} s (while {course.stage})"
+            raise ClaimTimeout(message) from error
+        except BaseException as error:
+            self.outcomes[type(error).__name__] += 1
+            raise
+        self.outcomes[claimed.how] += 1
+        return claimed
+
+    async def drain(self) -> None:
+        """Wait for clean-ups in flight; bounded by their own limits. No claim may be started afterwards."""
+        self._unsubscribe()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def stock(self, namespace: str, template: str) -> int:
+        """How many sandboxes of a template could be delivered now."""
+        return len(self._sandboxes.by_index(POOL_INDEX, pool_key(namespace, template)))
+
+    # The course of a claim ------------------------------------------------------------------------------------------
+
+    async def _claim(self, request: ClaimRequest, course: _Course) -> Claimed:
+        for deliveries_left in reversed(range(_DELIVERIES)):
+            taken = await self._take(request, course)
+            try:
+                token = await self._personalise(taken, request, course)
+            except InitFailed as error:
+                cleaning = self._background(self._give_up(taken.sandbox, request))
+                log.warning("sandbox %s/%s not delivered: %s", taken.sandbox.namespace, taken.sandbox.name, error)
+                if not deliveries_left or error.refused or request.reserve_failed:
+                    await asyncio.shield(cleaning)
+                    raise
+            except BaseException:
+                self._background(self._give_up(taken.sandbox, request))
+                raise
+            else:
+                return self._answer(taken, token, course)
+        raise AssertionError("the last delivery returns or raises")
+
+    async def _take(self, request: ClaimRequest, course: _Course) -> _Taken:
+        """A pool member if there is one, else a sandbox made for this claim."""
+        course.stage = "picking"
+        async with self._slots:
+            while True:
+                pool = self._pool(self._targets(request))
+                candidate = self._choose(pool, request)
+                if candidate is not None:
+                    taken = await self._take_member(candidate, request, course)
+                    if taken is not None:
+                        return taken
+                elif not await self._stock_moved(pool):
+                    break
+        return await self._make(request, course)
+
+    async def _take_member(self, candidate: Sandbox, request: ClaimRequest, course: _Course) -> _Taken | None:
+        attempt = Attempt()
+        patch = delivery.claim_patch(request, attempt, self._clock())
+        course.stage, course.picked = "writing", time.perf_counter()
+        with self._reservations.hold(candidate):
+            write = delivery.take(self._cluster, candidate, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
+            sandbox = await self._unabandoned(write, request)
+            if sandbox is not None:
+                self._sandboxes.observe(sandbox)
+            else:
+                self._remember_loss(candidate)
+        course.written = course.ready = time.perf_counter()
+        if sandbox is None:
+            course.conflicts += 1
+            self.outcomes["conflicts"] += 1
+            return None
+        return _Taken(sandbox, attempt, "pool")
+
+    def _remember_loss(self, candidate: Sandbox) -> None:
+        """Not to be tried again as it is; forgotten with the next news about it."""
+        known = self._sandboxes.get(candidate.namespace, candidate.name)
+        if known is not None and known.uid == candidate.uid:
+            self._lost[candidate.uid] = candidate.meta.resource_version
+
+    async def _unabandoned(self, write: Coroutine[Any, Any, Sandbox | None], request: ClaimRequest) -> Sandbox | None:
+        """The write's outcome; if the caller is cancelled meanwhile, what the write wins is given up."""
+        task = self._background(write)
+        try:
+            sandbox = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._background(self._give_up_later(task, request))
+            raise
+        return sandbox
+
+    async def _personalise(self, taken: _Taken, request: ClaimRequest, course: _Course) -> str | None:
+        """Everything after the write; returns the access token the runtime now demands, if any."""
+        course.stage = "initialising the runtime"
+        token = access_token(self._seed, taken.attempt.sandbox_id) if request.secure and not request.skip_init else None
+        body = init_body(token, request.env, taken.sandbox, taken.attempt.sandbox_id)
+        await personalise(
+            self._cluster,
+            self._runtime,
+            taken.sandbox,
+            body=None if request.skip_init else body,
+            token=token,
+            env=request.env,
+            user_labels=request.labels,
+            init_timeout=self._settings.init_timeout,
+        )
+        return token
+
+    async def complete(self, sandbox: Sandbox, request: ClaimRequest) -> None:
+        """Personalise a sandbox that was taken for this request by a process that died before it could.
+
+        Safe to repeat: the token follows from the sandbox's id. Raises InitFailed or KubeError; the sandbox stays.
+        """
+        attempt = Attempt(sandbox.meta.labels.get(labels.SANDBOX_ID, ""), "")
+        await self._personalise(_Taken(sandbox, attempt, "pool"), request, _Course(time.perf_counter()))
+
+    def _answer(self, taken: _Taken, token: str | None, course: _Course) -> Claimed:
+        end = time.perf_counter()
+        timings = Timings(
+            pick=course.picked - course.started,
+            write=course.written - course.picked,
+            ready=course.ready - course.written,
+            personalise=end - course.ready,
+            total=end - course.started,
+            conflicts=course.conflicts,
+        )
+        sandbox_id = taken.attempt.sandbox_id
+        return Claimed(sandbox=taken.sandbox, sandbox_id=sandbox_id, access_token=token, how=taken.how, timings=timings)
+
+    # Choosing -------------------------------------------------------------------------------------------------------
+
+    def _targets(self, request: ClaimRequest) -> list[SandboxSet]:
+        """The sets that stand for the template; raises TemplateNotFound."""
+        if request.namespace is not None:
+            one = self._sets.get(request.namespace, request.template)
+            found = [one] if one is not None else []
+        else:
+            found = [item for item in self._sets.items() if item.name == request.template]
+        alive = [item for item in found if not item.meta.deletion_timestamp]
+        if not alive:
+            raise TemplateNotFound(request.template, request.namespace)
+        return alive
+
+    def _pool(self, targets: Sequence[SandboxSet]) -> list[Sandbox]:
+        keys = (pool_key(target.namespace, target.name) for target in targets)
+        return [sandbox for key in keys for sandbox in self._sandboxes.by_index(POOL_INDEX, key)]
+
+    def _choose(self, pool: Sequence[Sandbox], request: ClaimRequest) -> Sandbox | None:
+        revisions = frozenset(target.status.update_revision for target in self._targets(request))
+        return picking.choose(pool, revisions, free=self._free, now=self._clock(), limit=self._settings.candidates)
+
+    def _free(self, sandbox: Sandbox) -> bool:
+        lost = self._lost.get(sandbox.uid) == sandbox.meta.resource_version
+        return not lost and sandbox not in self._reservations
+
+    async def _stock_moved(self, pool: Sequence[Sandbox]) -> bool:
+        """No candidate is free. False if that is because there is none; else wait until one may be, and True."""
+        now = self._clock()
+        present = [sandbox for sandbox in pool if deliverable(sandbox, now)]
+        if not present:
+            return False
+        if any(sandbox in self._reservations for sandbox in present):
+            await self._reservations.changed()
+            return True
+        try:
+            async with asyncio.timeout(_STALE_WAIT):
+                await self._reservations.changed()
+        except TimeoutError:
+            return False
+        return True
+
+    def _on_sandbox(self, old: Sandbox | None, new: Sandbox | None) -> None:
+        """News about a sandbox that a claim lost makes it worth another look; nothing else matters here."""
+        current = new or old
+        if current is None or not self._lost:
+            return
+        lost = self._lost.get(current.uid)
+        if lost is not None and (new is None or new.meta.resource_version != lost):
+            del self._lost[current.uid]
+            self._reservations.wake()
+
+    # Making ---------------------------------------------------------------------------------------------------------
+
+    async def _make(self, request: ClaimRequest, course: _Course) -> _Taken:
+        """A sandbox of its own for this claim; raises NoStock, SandboxFailed."""
+        if not request.create_on_no_stock:
+            raise NoStock(f"template {request.template!r} has no available sandbox", 1.0)
+        if self._creating >= self._settings.max_create_in_flight:
+            message = f"template {request.template!r} has no available sandbox and {self._creating} are being made"
+            raise NoStock(message, 2.0)
+        self._creating += 1
+        try:
+            return await self._make_one(request, course)
+        finally:
+            self._creating -= 1
+
+    async def _make_one(self, request: ClaimRequest, course: _Course) -> _Taken:
+        owner = next((target for target in self._targets(request) if target.status.current_revision), None)
+        if owner is None:
+            raise NoStock(f"template {request.template!r} has no revision yet", 1.0)
+        attempt = Attempt()
+        patch = delivery.claim_patch(request, attempt, self._clock())
+        course.stage, course.picked = "creating a sandbox", time.perf_counter()
+        sandbox = None
+        while sandbox is None:
+            write = delivery.make(self._cluster, owner, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
+            sandbox = await self._unabandoned(write, request)
+        course.written = time.perf_counter()
+        course.stage = "waiting for a new sandbox to become ready"
+        try:
+            self._sandboxes.observe(sandbox)
+            ready = await self._until_ready(sandbox, request)
+        except BaseException:
+            self._background(self._give_up(sandbox, request))
+            raise
+        course.ready = time.perf_counter()
+        return _Taken(ready, attempt, "created")
+
+    async def _until_ready(self, sandbox: Sandbox, request: ClaimRequest) -> Sandbox:
+        limit = request.ready_timeout or self._settings.ready_timeout
+        try:
+            found = await self._sandboxes.wait_for(sandbox.namespace, sandbox.name, _settled, limit)
+        except TimeoutError as error:
+            last = self._sandboxes.get(sandbox.namespace, sandbox.name)
+            said = f": {last.status.message}" if last is not None and last.status.message else ""
+            raise NoStock(f"a new sandbox of {request.template!r} was not ready in {limit:g} s{said}", 5.0) from error
+        if found is None or found.uid != sandbox.uid or found.meta.deletion_timestamp:
+            raise SandboxFailed(f"the new sandbox {sandbox.name} was deleted before it was ready")
+        if found.status.phase in (Phase.FAILED, Phase.SUCCEEDED):
+            raise SandboxFailed(f"the new sandbox {sandbox.name} failed: {found.status.message or 'no reason given'}")
+        return found
+
+    # Clean-up -------------------------------------------------------------------------------------------------------
+
+    def _background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run to the end whatever happens to the claim; ``drain`` waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.debug("claim task ended: %r", task.exception())  # raised to the claim too, if it still listens
+
+    async def _give_up_later(self, write: asyncio.Task[Sandbox | None], request: ClaimRequest) -> None:
+        try:
+            sandbox = await write
+        except errors.KubeError:
+            return
+        if sandbox is not None:
+            await self._give_up(sandbox, request)
+
+    async def _give_up(self, sandbox: Sandbox, request: ClaimRequest) -> None:
+        """Leave nothing behind; with ``reserve_failed`` leave the sandbox, marked."""
+        limit = self._settings.cleanup_timeout
+        if request.reserve_failed:
+            patch = {"metadata": {"labels": {labels.RESERVED_FAILED: "true"}}, "spec": {"shutdownTime": None}}
+            try:
+                await self._cluster.patch(kinds.SANDBOX, sandbox.namespace, sandbox.name, patch)
+            except errors.KubeError as error:
+                log.warning("could not reserve the failed sandbox %s: %s", sandbox.name, error)
+            else:
+                return
+        await delivery.discard(self._cluster, sandbox, timeout=limit, secret=bool(request.env))
+
+
+def _settled(sandbox: Sandbox | None) -> bool:
+    """Whether waiting for readiness has an answer, good or bad."""
+    if sandbox is None or sandbox.meta.deletion_timestamp:
+        return True
+    if sandbox.status.phase in (Phase.FAILED, Phase.SUCCEEDED):
+        return True
+    ready = conditions.is_true(sandbox.status.conditions, conditions.READY)
+    return sandbox.status.phase == Phase.RUNNING and ready and bool(sandbox.status.sandbox_ip)

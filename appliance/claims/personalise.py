@@ -1,0 +1,153 @@
+"""Making a taken sandbox the owner's: everything between the write and the answer, at the same time.
+
+Four things that do not wait for each other: the runtime's /init (token, environment), the Secret from which the
+controller replays that environment when a pod is made anew, the user's labels on the pod, and, when the owner asked
+for no internet, the node's confirmation that the network is cut. If one fails, the others are stopped and awaited
+before the error leaves, so that a clean-up never races with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Coroutine, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from appliance.api import conditions, kinds, labels, times
+from appliance.api.corestructs import Pod
+from appliance.api.structs import Sandbox
+from appliance.claims.delivery import secret_name
+from appliance.claims.errors import InitFailed
+from appliance.claims.newborn import system_key
+from appliance.claims.runtime_client import RuntimeClient
+from appliance.kube import errors
+from appliance.kube.cluster import Cluster
+
+NETWORK_TIMEOUT = 10.0
+"""Seconds for the node to confirm that a pod's network is cut."""
+
+
+def init_body(token: str | None, env: Mapping[str, str], sandbox: Sandbox, sandbox_id: str) -> dict[str, Any]:
+    """Body of /init. The ``E2B_`` variables are what code inside a sandbox of the original service finds."""
+    template = sandbox.meta.labels.get(labels.TEMPLATE, "")
+    own = {"E2B_SANDBOX": "true", "E2B_SANDBOX_ID": sandbox_id, "E2B_TEMPLATE_ID": template}
+    body: dict[str, Any] = {"envVars": {**env, **own}, "timestamp": times.format(times.now(), micro=True)}
+    if token:
+        body["accessToken"] = token
+    return body
+
+
+def pod_labels(sandbox: Sandbox) -> dict[str, str]:
+    """Labels a delivered sandbox gives its pod: the user's, the owner, and the network switch."""
+    found = sandbox.meta.labels
+    result = {key: value for key, value in found.items() if not system_key(key)}
+    if labels.ALLOW_INTERNET in found:
+        result[labels.ALLOW_INTERNET] = found[labels.ALLOW_INTERNET]
+    owner = sandbox.meta.annotations.get(labels.OWNER)
+    if owner:
+        result[labels.OWNER] = owner
+    return result
+
+
+async def personalise(
+    cluster: Cluster,
+    runtime: RuntimeClient,
+    sandbox: Sandbox,
+    *,
+    body: Mapping[str, Any] | None,
+    token: str | None,
+    env: Mapping[str, str],
+    user_labels: Mapping[str, str],
+    init_timeout: float,
+) -> None:
+    """Do all of it. ``body`` None skips /init. ``user_labels`` are those of the claim; empty ones cost no pod write.
+
+    Raises InitFailed or KubeError.
+    """
+    work: list[Coroutine[Any, Any, None]] = []
+    if body is not None:
+        work.append(runtime.init(sandbox.status.sandbox_ip, body, token, timeout=init_timeout))
+    if env:
+        work.append(_keep_environment(cluster, sandbox, env))
+    if labels.ALLOW_INTERNET in user_labels or any(not system_key(key) for key in user_labels):
+        work.append(_dress_pod(cluster, sandbox))
+    await _all(work)
+
+
+async def _all(work: list[Coroutine[Any, Any, None]]) -> None:
+    if len(work) == 1:
+        await work[0]
+        return
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in work:
+                group.create_task(coroutine)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+async def _keep_environment(cluster: Cluster, sandbox: Sandbox, env: Mapping[str, str]) -> None:
+    name = secret_name(sandbox.name)
+    data = {"envVars": base64.b64encode(msgspec.json.encode(dict(env))).decode()}
+    owner = {"apiVersion": labels.API_VERSION, "kind": "Sandbox", "name": sandbox.name, "uid": sandbox.uid}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": sandbox.namespace, "ownerReferences": [owner]},
+        "type": "Opaque",
+        "data": data,
+    }
+    try:
+        await cluster.create(kinds.SECRET, sandbox.namespace, body)
+    except errors.AlreadyExists:
+        patch = {"metadata": {"ownerReferences": [owner]}, "data": data}
+        await cluster.patch(kinds.SECRET, sandbox.namespace, name, patch)
+
+
+async def stored_environment(cluster: Cluster, sandbox: Sandbox) -> dict[str, str]:
+    """The environment variables kept for this sandbox; empty when none were given.
+
+    Raises KubeError, and InitFailed when the Secret is not what ``personalise`` writes.
+    """
+    try:
+        secret = await cluster.get(kinds.SECRET, sandbox.namespace, secret_name(sandbox.name))
+    except errors.NotFound:
+        return {}
+    try:
+        return msgspec.json.decode(base64.b64decode(secret.data.get("envVars", "")), type=dict[str, str])
+    except (ValueError, msgspec.DecodeError) as error:
+        name = secret_name(sandbox.name)
+        raise InitFailed(f"Secret {name}, data.envVars: expected base64 of a JSON object: {error}") from error
+
+
+async def _dress_pod(cluster: Cluster, sandbox: Sandbox) -> None:
+    wanted = pod_labels(sandbox)
+    patch = {"metadata": {"labels": wanted}}
+    pod = await cluster.patch(kinds.POD, sandbox.namespace, sandbox.name, patch)
+    if wanted.get(labels.ALLOW_INTERNET) == "false" and not _network_cut(pod):
+        await _await_network_cut(cluster, pod)
+
+
+def _network_cut(pod: Pod) -> bool:
+    found = conditions.find(pod.status.conditions, labels.CONDITION_NETWORK)
+    return found is not None and found.status == "True" and found.reason == "InternetDenied"
+
+
+async def _await_network_cut(cluster: Cluster, pod: Pod) -> None:
+    """Watch that one pod; a sandbox that must have no network is not handed out on a promise."""
+    selector = f"metadata.name={pod.name}"
+    try:
+        async with asyncio.timeout(NETWORK_TIMEOUT):
+            stream = cluster.watch(
+                kinds.POD, pod.namespace, resource_version=pod.meta.resource_version, field_selector=selector
+            )
+            async with aclosing(stream) as events:
+                async for event in events:
+                    if event.type != "BOOKMARK" and _network_cut(event.object):
+                        return
+    except TimeoutError:
+        pass
+    raise InitFailed(f"the node of pod {pod.name} did not confirm in {NETWORK_TIMEOUT:g} s that internet access is off")
