@@ -177,10 +177,16 @@ class Sandbox(Object, frozen=True, gc=False):
 
 
 # SandboxSet -------------------------------------------------------------------------------------------------------
-class RollingBudget(Record, frozen=True, gc=False):
-    """``scaleStrategy`` and ``updateStrategy``: a number or a percentage such as ``"20%"``; None: no limit."""
+class ScaleStrategy(Record, frozen=True, gc=False):
+    """``spec.scaleStrategy``: a number or a percentage such as ``"20%"``; None: no limit."""
 
     max_unavailable: int | str | None = None
+
+
+class UpdateStrategy(Record, frozen=True, gc=False):
+    """``spec.updateStrategy``: a number or a percentage."""
+
+    max_unavailable: int | str | None = "20%"
 
 
 class SandboxSetSpec(Record, frozen=True, gc=False):
@@ -193,8 +199,8 @@ class SandboxSetSpec(Record, frozen=True, gc=False):
     runtimes: list[RuntimeRef] = []
     pause_strategy: PauseStrategy | None = None
     persistent_contents: list[str] = []
-    scale_strategy: RollingBudget = field(default_factory=RollingBudget)
-    update_strategy: RollingBudget = field(default_factory=RollingBudget)
+    scale_strategy: ScaleStrategy = field(default_factory=ScaleStrategy)
+    update_strategy: UpdateStrategy = field(default_factory=UpdateStrategy)
 
 
 class SandboxSetStatus(Record, frozen=True, gc=False):
