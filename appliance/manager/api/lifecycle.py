@@ -1,0 +1,113 @@
+"""``/sandboxes/{id}/…``: connect, pause, resume, deadlines, kill."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+
+from appliance.manager import view
+from appliance.manager.api.answers import json_response, nothing
+from appliance.manager.bodies import Connect, Pause, Refresh, Resume, Timeout, read
+from appliance.manager.create import check_timeout
+from appliance.manager.errors import Fault, invalid, unsupported
+from appliance.manager.roster import Entry
+from appliance.manager.runstate import Run
+from appliance.manager.services import services
+
+blueprint = Blueprint("lifecycle", __name__)
+MIN_REFRESH = 15
+"""Seconds a refresh extends a life at least."""
+
+
+@blueprint.post("/sandboxes/<sandbox_id>/connect")
+async def connect_v1(sandbox_id: str) -> Response:
+    """Resume if paused; never shorten a life."""
+    return await _connect(sandbox_id, default=15)
+
+
+@blueprint.post("/v2/sandboxes/<sandbox_id>/connect")
+async def connect_v2(sandbox_id: str) -> Response:
+    """The same with v2's default of 300 s."""
+    return await _connect(sandbox_id, default=300)
+
+
+async def _connect(sandbox_id: str, *, default: int) -> Response:
+    wired = services()
+    body = await read(Connect, optional=True)
+    _refuse_cold_boot(body.memory)
+    timeout = check_timeout(body.timeout, default=default, maximum=wired.settings.max_timeout)
+    entry, _ = wired.entry(sandbox_id)
+    resumed = await wired.lifecycle.connect(entry, timeout)
+    return _handle(entry, 201 if resumed else 200)
+
+
+@blueprint.post("/sandboxes/<sandbox_id>/resume")
+async def resume(sandbox_id: str) -> Response:
+    """Deprecated: like connect, but 409 for a running one."""
+    wired = services()
+    body = await read(Resume, optional=True)
+    _refuse_cold_boot(body.memory)
+    timeout = check_timeout(body.timeout, default=15, maximum=wired.settings.max_timeout)
+    entry, run = wired.entry(sandbox_id)
+    if run is Run.RUNNING:
+        raise Fault(409, f'Sandbox "{entry.sandbox_id}" is running already')
+    await wired.lifecycle.resume(entry, timeout, auto_pause=body.auto_pause)
+    return _handle(entry, 201)
+
+
+@blueprint.post("/sandboxes/<sandbox_id>/pause")
+async def pause(sandbox_id: str) -> Response:
+    """204 once it is paused, 409 when it was."""
+    wired = services()
+    body = await read(Pause, optional=True)
+    entry, run = wired.entry(sandbox_id)
+    if body.memory is False:
+        raise unsupported("memory: false", "a sandbox is paused as its template's pauseStrategy says")
+    if body.require_healthy_guest and run is Run.RUNNING:
+        await wired.guests.check_health(entry)
+    await wired.lifecycle.pause(entry)
+    return nothing()
+
+
+@blueprint.post("/sandboxes/<sandbox_id>/timeout")
+async def set_timeout(sandbox_id: str) -> Response:
+    """End in so many seconds, also sooner than before; 0 ends it now."""
+    wired = services()
+    body = await read(Timeout)
+    if body.timeout < 0:
+        raise invalid("timeout", f"expected seconds of at least 0, got {body.timeout}")
+    if body.timeout:
+        check_timeout(body.timeout, default=0, maximum=wired.settings.max_timeout)
+    entry, _ = wired.entry(sandbox_id)
+    await wired.lifecycle.set_timeout(entry, body.timeout)
+    return nothing()
+
+
+@blueprint.post("/sandboxes/<sandbox_id>/refreshes")
+async def refresh(sandbox_id: str) -> Response:
+    """Keep it for at least so many seconds more."""
+    wired = services()
+    body = await read(Refresh, optional=True)
+    entry, _ = wired.entry(sandbox_id)
+    await wired.lifecycle.refresh(entry, max(body.duration, MIN_REFRESH))
+    return nothing()
+
+
+@blueprint.delete("/sandboxes/<sandbox_id>")
+async def kill(sandbox_id: str) -> Response:
+    """Delete it: once this is answered, nobody finds it and its connections are gone."""
+    wired = services()
+    entry, _ = wired.entry(sandbox_id)
+    await wired.lifecycle.kill(entry)
+    wired.guests.forget(entry.sandbox_id)
+    return nothing()
+
+
+def _handle(entry: Entry, status: int) -> Response:
+    wired = services()
+    now = wired.roster.get(entry.sandbox_id) or entry
+    return json_response(view.handle(now, wired.settings.domain), status)
+
+
+def _refuse_cold_boot(memory: bool | None) -> None:
+    if memory is False:
+        raise unsupported("memory: false", "a paused sandbox is resumed as it was paused")

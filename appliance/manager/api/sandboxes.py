@@ -1,0 +1,114 @@
+"""``/sandboxes`` and ``/v2/sandboxes``: create, list, read, metrics."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response, request
+
+from appliance.manager import create, guest, idempotency, listing, view
+from appliance.manager.api.answers import json_response
+from appliance.manager.bodies import NewSandbox, raw_body, read
+from appliance.manager.errors import Fault, invalid
+from appliance.manager.roster import Entry
+from appliance.manager.runstate import Run
+from appliance.manager.services import caller, services
+
+blueprint = Blueprint("sandboxes", __name__)
+MAX_METRIC_IDS = 100
+
+
+@blueprint.post("/sandboxes")
+async def create_v1() -> Response:
+    """Create with v1's defaults."""
+    return await _create(v2=False)
+
+
+@blueprint.post("/v2/sandboxes")
+async def create_v2() -> Response:
+    """Create with v2's defaults: 300 s, always secured."""
+    return await _create(v2=True)
+
+
+async def _create(*, v2: bool) -> Response:
+    wired, key = services(), caller()
+    body = await read(NewSandbox)
+    planned = create.plan(body, v2=v2, now=wired.now(), max_timeout=wired.settings.max_timeout)
+    header = request.headers.get("Idempotency-Key")
+    if header is None:
+        entry = await wired.creator.create(key, body.template_id, planned)
+    else:
+        asked, sent = idempotency.digests(key, header, await raw_body())
+        marked = planned.marked(asked, sent)
+        entry = await wired.replays.once(asked, sent, lambda: wired.creator.create(key, body.template_id, marked))
+    return json_response(view.handle(entry, wired.settings.domain), 201)
+
+
+@blueprint.get("/sandboxes")
+async def list_v1() -> Response:
+    """Running ones, newest first, all of them."""
+    query = listing.Query(
+        metadata=listing.parse_metadata(request.args.get("metadata", "")),
+        states=frozenset({"running"}),
+        limit=1_000_000,
+    )
+    page = listing.select(services().roster.visible(caller()), query)
+    return json_response([_listed(*pair) for pair in page.items])
+
+
+@blueprint.get("/v2/sandboxes")
+async def list_v2() -> Response:
+    """Filtered, ordered, in pages."""
+    page = listing.select(services().roster.visible(caller()), listing.parse(request.args))
+    headers = {"X-Total-Running": str(page.running)}
+    if page.next_token is not None:
+        headers["X-Next-Token"] = page.next_token
+    return json_response([_listed(*pair) for pair in page.items], headers=headers)
+
+
+@blueprint.get("/sandboxes/<sandbox_id>")
+async def detail(sandbox_id: str) -> Response:
+    """Everything about one."""
+    wired = services()
+    entry, run = wired.entry(sandbox_id)
+    sizes = wired.sizer.of_sandbox(entry.sandbox)
+    return json_response(view.detail(entry, run, sizes, wired.settings.domain))
+
+
+@blueprint.get("/sandboxes/metrics")
+async def metrics_of_many() -> Response:
+    """The latest sample of each sandbox asked for; unknown ones are left out."""
+    wired, key = services(), caller()
+    ids = [part for part in request.args.get("sandbox_ids", "").split(",") if part]
+    if not 1 <= len(ids) <= MAX_METRIC_IDS:
+        raise invalid("sandbox_ids", f"expected 1 to {MAX_METRIC_IDS} ids separated by commas, got {len(ids)}")
+    latest = {}
+    for entry, run in ((one, wired.roster.run_of(one)) for one in map(wired.roster.get, ids) if one is not None):
+        if key.may_see(entry.sandbox.namespace) and run is not Run.GONE:
+            samples = await wired.guests.metrics(entry, running=run is Run.RUNNING)
+            if samples:
+                latest[entry.sandbox_id] = guest.render(samples[-1])
+    return json_response({"sandboxes": latest})
+
+
+@blueprint.get("/sandboxes/<sandbox_id>/metrics")
+async def metrics(sandbox_id: str) -> Response:
+    """The samples kept, between ``start`` and ``end`` (unix seconds, inclusive)."""
+    wired = services()
+    entry, run = wired.entry(sandbox_id)
+    start, end = _instant("start", 0), _instant("end", 1 << 62)
+    if end < start:
+        raise Fault(400, "end time cannot be before start time")
+    samples = await wired.guests.metrics(entry, running=run is Run.RUNNING)
+    return json_response([guest.render(one) for one in samples if start <= one.ts <= end])
+
+
+def _listed(entry: Entry, run: Run) -> dict[str, object]:
+    return view.listed(entry, run, services().sizer.of_sandbox(entry.sandbox))
+
+
+def _instant(name: str, default: int) -> int:
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise invalid(name, f"expected unix seconds, got {text!r}")
+    return int(text)

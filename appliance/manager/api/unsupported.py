@@ -1,0 +1,54 @@
+"""Features of E2B that are not here yet: 501 that names the feature, for the owner of a valid key."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+
+from appliance.manager.errors import not_implemented
+from appliance.manager.services import services
+
+blueprint = Blueprint("unsupported", __name__)
+
+_FEATURES = (
+    ("network updates", "/sandboxes/<sandbox_id>/network", ("PUT",)),
+    ("forks", "/sandboxes/<sandbox_id>/fork", ("POST",)),
+    ("snapshots", "/sandboxes/<sandbox_id>/snapshots", ("POST",)),
+    ("sandbox logs", "/sandboxes/<sandbox_id>/logs", ("GET",)),
+    ("sandbox logs", "/v2/sandboxes/<sandbox_id>/logs", ("GET",)),
+    ("snapshots", "/snapshots", ("GET",)),
+    ("template builds", "/v3/templates", ("POST",)),
+    ("template builds", "/v2/templates", ("POST",)),
+    ("template builds", "/templates", ("POST",)),
+    ("template builds", "/templates/<template_id>", ("POST",)),
+    ("template builds", "/templates/<template_id>/files/<digest>", ("GET",)),
+    ("template builds", "/v2/templates/<template_id>/builds/<build_id>", ("POST",)),
+    ("template builds", "/templates/<template_id>/builds/<build_id>", ("POST",)),
+    ("template builds", "/templates/<template_id>/builds/<build_id>/status", ("GET",)),
+    ("template builds", "/templates/<template_id>/builds/<build_id>/logs", ("GET",)),
+    ("template updates", "/templates/<path:template_id>", ("PATCH",)),
+    ("template updates", "/v2/templates/<path:template_id>", ("PATCH",)),
+    ("template tags", "/templates/tags", ("POST", "DELETE")),
+    ("volumes", "/volumes", ("GET", "POST")),
+    ("volumes", "/volumes/<volume_id>", ("GET", "DELETE")),
+    ("secrets", "/secrets", ("GET", "POST")),
+    ("secrets", "/secrets/<secret_id>", ("GET", "POST", "DELETE")),
+    ("team metrics", "/teams/<team_id>/metrics", ("GET",)),
+    ("team metrics", "/teams/<team_id>/metrics/max", ("GET",)),
+    ("access tokens", "/access-tokens", ("POST",)),
+    ("nodes", "/nodes", ("GET",)),
+)
+
+
+def _refusal(feature: str, endpoint: str, path: str, methods: tuple[str, ...]) -> None:
+    async def refuse(**arguments: str) -> Response:
+        # A sandbox that is not there stays 404, whatever was to be done with it.
+        if "sandbox_id" in arguments:
+            services().entry(arguments["sandbox_id"])
+        raise not_implemented(feature)
+
+    refuse.__doc__ = f"501: {feature}."
+    blueprint.add_url_rule(path, endpoint, refuse, methods=list(methods))
+
+
+for _number, (_feature, _path, _methods) in enumerate(_FEATURES):
+    _refusal(_feature, f"unsupported-{_number}", _path, _methods)

@@ -1,0 +1,96 @@
+"""The Quart application: authentication, JSON errors, and the blueprints, each under ``/`` and ``/kruise/api``.
+
+Every answer that is not 2xx is JSON, also those the framework makes itself (unknown path, wrong method, body too
+large). What is not ours to explain is logged with its traceback and answered 500 without details.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from http import HTTPStatus
+
+from quart import Quart, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from appliance.kube.errors import KubeError
+from appliance.manager.api import ANONYMOUS, BLUEPRINTS
+from appliance.manager.api.answers import json_response
+from appliance.manager.errors import Fault, from_kube
+from appliance.manager.services import EXTENSION, Services, services
+
+PREFIX = "/kruise/api"
+logger = logging.getLogger(__name__)
+_BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
+
+
+def create_app(wired: Services) -> Quart:
+    """The application over ``wired``."""
+    app = Quart("appliance")
+    app.config["MAX_CONTENT_LENGTH"] = wired.settings.gateway.max_control_body
+    app.extensions[EXTENSION] = wired
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+        app.register_blueprint(blueprint, name=f"kruise-{blueprint.name}", url_prefix=PREFIX)
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(Fault, _on_fault)
+    app.register_error_handler(KubeError, _on_kube)
+    app.register_error_handler(HTTPException, _on_http)
+    app.register_error_handler(Exception, _on_bug)
+    return app
+
+
+async def _begin() -> None:
+    """Who is it? Unknown paths answer 404 to anybody: they tell nothing."""
+    g.started = time.perf_counter()
+    rule = request.url_rule
+    if rule is None or rule.endpoint.rpartition(".")[2] in ANONYMOUS:
+        return
+    header = request.headers.get("X-API-Key")
+    if header is None:
+        match = _BEARER.fullmatch(request.headers.get("Authorization", ""))
+        header = match[1] if match else None
+    if not header:
+        raise Fault(401, "Invalid API Key: expected the header X-API-Key (or Authorization: Bearer), got none")
+    key = services().keys.authenticate(header.strip())
+    if key is None:
+        raise Fault(401, "Invalid API Key: it is unknown here, or was deleted")
+    g.key = key
+
+
+async def _finish(response: Response) -> Response:
+    rule = request.url_rule
+    route = rule.rule.removeprefix(PREFIX) if rule is not None else "unknown"
+    seconds = time.perf_counter() - g.get("started", time.perf_counter())
+    services().observed.answered(request.method if rule else "ANY", route, response.status_code, seconds)
+    return response
+
+
+async def _on_fault(fault: Fault) -> Response:
+    if fault.status >= 500 and fault.status != HTTPStatus.NOT_IMPLEMENTED:
+        logger.warning("%s %s: %d %s", request.method, request.path, fault.status, fault.message)
+    return json_response(fault.body(), fault.status, fault.headers)
+
+
+async def _on_kube(error: KubeError) -> Response:
+    logger.warning("%s %s: the cluster answered: %s", request.method, request.path, error)
+    fault = from_kube(error)
+    return json_response(fault.body(), fault.status, fault.headers)
+
+
+async def _on_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    message = {
+        404: f"no such endpoint: {request.method} {request.path}",
+        405: f"{request.method} is not allowed on {request.path}",
+        413: f"the request body is larger than {services().settings.gateway.max_control_body} bytes",
+    }.get(status, HTTPStatus(status).phrase)
+    headers = {name: value for name, value in error.get_headers() if name.lower() == "allow"}
+    return json_response({"code": status, "message": message}, status, headers)
+
+
+async def _on_bug(error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return json_response({"code": 500, "message": "internal server error"}, 500)

@@ -1,0 +1,63 @@
+"""The gateway's view of the roster: sandbox id and port → address, or why not."""
+
+from __future__ import annotations
+
+import logging
+
+from appliance.api import labels
+from appliance.gateway.routes import Refusal, Route
+from appliance.kube.errors import KubeError
+from appliance.manager.errors import Fault
+from appliance.manager.lifecycle import Lifecycle
+from appliance.manager.roster import Entry, Roster
+from appliance.manager.runstate import Run
+
+logger = logging.getLogger(__name__)
+
+
+class RosterRoutes:
+    """``gateway.Routes`` over the roster; ``resolve`` is on the path of every proxied request."""
+
+    def __init__(self, roster: Roster, lifecycle: Lifecycle, *, min_resume_timeout: int) -> None:
+        self._roster = roster
+        self._lifecycle = lifecycle
+        self._min_resume_timeout = min_resume_timeout
+
+    def resolve(self, sandbox_id: str, port: int) -> Route | Refusal:
+        """Where that port is served, from memory."""
+        entry = self._roster.get(sandbox_id)
+        if entry is None:
+            return Refusal.NOT_FOUND
+        run = self._roster.run_of(entry)
+        if run is Run.RUNNING:
+            return _route(entry, port) if entry.address else Refusal.TRANSITIONING
+        if run in (Run.GONE, Run.STARTING):
+            return Refusal.NOT_FOUND
+        if entry.options.auto_resume:
+            return Refusal.PAUSED_RESUMABLE
+        return Refusal.PAUSED if run is Run.PAUSED else Refusal.TRANSITIONING
+
+    async def wake(self, sandbox_id: str) -> bool:
+        """Resume for traffic: the creation's time-out again, but not less than the configured minimum."""
+        entry = self._roster.get(sandbox_id)
+        if entry is None or not entry.options.auto_resume:
+            return False
+        try:
+            await self._lifecycle.connect(entry, max(entry.options.timeout, self._min_resume_timeout))
+        except (Fault, KubeError) as error:
+            logger.warning("sandbox %s could not be woken by traffic: %s", sandbox_id, error)
+            return False
+        return True
+
+
+def _route(entry: Entry, port: int) -> Route:
+    user_port = port != labels.PORT_ENVD
+    return Route(
+        sandbox_id=entry.sandbox_id,
+        host=entry.address,
+        port=port,
+        token=entry.token,
+        traffic_token=entry.traffic_token if user_port else None,
+        mask_host=entry.options.mask_host if user_port else None,
+        tunnel_port=labels.PORT_TUNNEL,
+    )

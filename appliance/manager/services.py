@@ -1,0 +1,81 @@
+"""What the blueprints work with: one object, made by ``main.py`` or by a test, found by ``services()``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, cast
+
+from quart import current_app, g
+
+from appliance.config import ManagerSettings
+from appliance.gateway.stats import Stats
+from appliance.kube.cluster import Cluster
+from appliance.manager.create import Creator
+from appliance.manager.errors import sandbox_not_found
+from appliance.manager.guest import Guests
+from appliance.manager.idempotency import Replays
+from appliance.manager.keys.model import ApiKey
+from appliance.manager.keys.store import KeyStore
+from appliance.manager.lifecycle import Lifecycle
+from appliance.manager.observed import Observed
+from appliance.manager.roster import Entry, Roster
+from appliance.manager.runstate import Run
+from appliance.manager.sizes import Sizer
+from appliance.manager.templates import Templates
+
+EXTENSION = "appliance"
+
+
+class DataPlane(Protocol):
+    """What the API needs of the gateway."""
+
+    stats: Stats
+
+    def reset(self, sandbox_id: str) -> int:
+        """Abort the sandbox's connections."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything a request may need."""
+
+    settings: ManagerSettings
+    cluster: Cluster
+    keys: KeyStore
+    roster: Roster
+    lifecycle: Lifecycle
+    creator: Creator
+    replays: Replays
+    templates: Templates
+    sizer: Sizer
+    guests: Guests
+    observed: Observed
+    gateway: DataPlane
+    outcomes: Mapping[str, int]
+    """Claims by outcome, counted by the engine."""
+    now: Callable[[], datetime]
+    ready: Callable[[], bool] = lambda: True
+    """False until every cache is filled."""
+
+    def entry(self, sandbox_id: str) -> tuple[Entry, Run]:
+        """The caller's sandbox, running or paused. Raises Fault 404 for anything else."""
+        entry = self.roster.get(sandbox_id)
+        if entry is None or not caller().may_see(entry.sandbox.namespace):
+            raise sandbox_not_found(sandbox_id)
+        run = self.roster.run_of(entry)
+        if run in (Run.GONE, Run.STARTING):
+            raise sandbox_not_found(sandbox_id)
+        return entry, run
+
+
+def services() -> Services:
+    """The present application's services."""
+    return cast(Services, current_app.extensions[EXTENSION])
+
+
+def caller() -> ApiKey:
+    """The key that the present request was made with."""
+    return cast(ApiKey, g.key)

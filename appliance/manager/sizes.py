@@ -1,0 +1,115 @@
+"""CPU, memory and disk of a sandbox, from its pod template's limits.
+
+A sandbox of a pool refers to a template revision instead of embedding it; both forms are resolved here, from caches.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from appliance.api import labels
+from appliance.api.structs import Sandbox, SandboxSet, SandboxTemplate
+from appliance.kube.informer import Informer
+
+_SUFFIX = {
+    **{name: Decimal(1024) ** power for power, name in enumerate(("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "k": Decimal(1000),
+    **{name: Decimal(10) ** (3 * power) for power, name in enumerate(("M", "G", "T", "P", "E"), start=2)},
+}
+_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)([KMGTPE]i|[numkMGTPE])?", re.ASCII)
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the E2B API reports; 0 stands for "no limit set"."""
+
+    cpu_count: int = 0
+    memory_mb: int = 0
+    disk_mb: int = 0
+
+
+@lru_cache(maxsize=1024)
+def quantity(text: str) -> Decimal:
+    """A Kubernetes quantity (``500m``, ``1Gi``, ``1e3``) as a number. Raises ValueError for anything else."""
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"expected a quantity such as 500m or 1Gi, got {text!r}")
+    return Decimal(match[1]) * _SUFFIX[match[2] or ""]
+
+
+def sizes_of(template: Mapping[str, Any] | None, claims: Iterable[Mapping[str, Any]] = ()) -> Sizes:
+    """Sizes of a pod template: limits of all containers, else requests; disk includes volume claim templates."""
+    spec = (template or {}).get("spec") or {}
+    containers = spec.get("containers") or []
+    cpu = sum((_limit(one, "cpu") for one in containers), Decimal(0))
+    memory = sum((_limit(one, "memory") for one in containers), Decimal(0))
+    disk = sum((_limit(one, "ephemeral-storage") for one in containers), Decimal(0))
+    for claim in claims:
+        disk += _read(((claim.get("spec") or {}).get("resources") or {}).get("requests"), "storage")
+    return Sizes(cpu_count=math.ceil(cpu), memory_mb=int(memory // _MIB), disk_mb=int(disk // _MIB))
+
+
+def _limit(container: Mapping[str, Any], resource: str) -> Decimal:
+    resources = container.get("resources") or {}
+    return _read(resources.get("limits"), resource) or _read(resources.get("requests"), resource)
+
+
+def _read(quantities: Mapping[str, Any] | None, resource: str) -> Decimal:
+    """One quantity; what cannot be read counts as absent, since somebody else wrote it."""
+    value = (quantities or {}).get(resource)
+    if value is None:
+        return Decimal(0)
+    try:
+        return quantity(str(value))
+    except ValueError:
+        return Decimal(0)
+
+
+class Sizer:
+    """Resolves sizes of sandboxes and sets through the template informers, remembering each revision's."""
+
+    def __init__(self, sets: Informer[SandboxSet], templates: Informer[SandboxTemplate]) -> None:
+        self._sets = sets
+        self._templates = templates
+        self._known: dict[tuple[str, str], tuple[str, Sizes]] = {}
+
+    def of_sandbox(self, sandbox: Sandbox) -> Sizes:
+        """Sizes of a sandbox: its own template, the one it refers to, or its set's."""
+        spec = sandbox.spec
+        if spec.template is not None:
+            return sizes_of(spec.template, spec.volume_claim_templates)
+        if spec.template_ref is not None:
+            return self._referred(sandbox.namespace, spec.template_ref.name, spec.volume_claim_templates)
+        pool = self._sets.get(sandbox.namespace, sandbox.meta.labels.get(labels.POOL, ""))
+        return Sizes() if pool is None else self.of_set(pool)
+
+    def of_set(self, pool: SandboxSet) -> Sizes:
+        """Sizes of what a set makes now."""
+        spec = pool.spec
+        if spec.template is not None:
+            return sizes_of(spec.template, spec.volume_claim_templates)
+        if spec.template_ref is None:
+            return Sizes()
+        return self._referred(pool.namespace, spec.template_ref.name, spec.volume_claim_templates)
+
+    def _referred(self, namespace: str, name: str, claims: list[dict[str, Any]]) -> Sizes:
+        template = self._templates.get(namespace, name)
+        if template is None:
+            return Sizes()
+        version, known = self._known.get((namespace, name), ("", Sizes()))
+        if version != template.meta.resource_version:
+            if len(self._known) > 4096:
+                self._known.clear()
+            known = sizes_of(template.spec.template, claims or template.spec.volume_claim_templates)
+            self._known[namespace, name] = (template.meta.resource_version, known)
+        return known

@@ -1,0 +1,122 @@
+"""Templates: SandboxSets, seen through the E2B API. Read-only; they are made and deleted in the cluster.
+
+The template id is the set's name. Sets of the same name in several namespaces are one template to an admin key, which
+claims from whichever has stock; any other key sees its own namespace only.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from appliance.api import labels, times
+from appliance.api.structs import SandboxSet
+from appliance.kube.informer import Informer
+from appliance.manager.errors import Fault, invalid, template_not_found
+from appliance.manager.keys.model import ApiKey
+from appliance.manager.sizes import Sizer
+
+DEFAULT_TAG = "default"
+ALIASES: Mapping[str, str] = {"code-interpreter-v1": "code-interpreter"}
+"""Names that SDKs use by themselves, and the template they mean unless one of that very name exists."""
+
+_GRAMMAR = re.compile(r"(?:(?P<namespace>[a-z0-9_.-]+)/)?(?P<name>[a-z0-9_.-]+)(?::(?P<tag>[a-z0-9_.-]+))?")
+_BUILDS = uuid.UUID("b8f7a3de-53b0-5d2f-8e61-2d4c5b6f7a10")
+
+
+class Templates:
+    """Looks templates up for a key, and renders them."""
+
+    def __init__(self, sets: Informer[SandboxSet], sizer: Sizer) -> None:
+        self._sets = sets
+        self._sizer = sizer
+
+    def resolve(self, key: ApiKey, text: str) -> tuple[str | None, str]:
+        """Namespace (None: any) and name of the template that ``[namespace/]name[:tag]`` means.
+
+        Raises:
+            Fault: 400 for what is no template name, 404 for an unknown template or tag.
+        """
+        namespace, name = self._parse(text)
+        found = self._named(key, namespace, name) or self._named(key, namespace, ALIASES.get(name, name))
+        if not found:
+            raise template_not_found(text)
+        own = [one for one in found if one.namespace == key.team]
+        chosen = (own or found)[0]
+        return (chosen.namespace if own or len(found) == 1 else None), chosen.name
+
+    def find(self, key: ApiKey, text: str) -> SandboxSet:
+        """The set behind a template id or alias; the same rules."""
+        namespace, name = self.resolve(key, text)
+        return self._named(key, namespace, name)[0]
+
+    def visible(self, key: ApiKey) -> list[SandboxSet]:
+        """The templates a key may use, by name."""
+        found = [one for one in self._sets.items() if key.may_see(one.namespace) and not one.meta.deletion_timestamp]
+        return sorted(found, key=lambda one: (one.name, one.namespace))
+
+    def _named(self, key: ApiKey, namespace: str | None, name: str) -> list[SandboxSet]:
+        return [one for one in self.visible(key) if one.name == name and namespace in (None, one.namespace)]
+
+    def _parse(self, text: str) -> tuple[str | None, str]:
+        match = _GRAMMAR.fullmatch(text.lower())
+        if match is None:
+            raise invalid("templateID", f"expected [namespace/]name[:tag], got {text[:80]!r}")
+        if match["tag"] not in (None, DEFAULT_TAG):
+            raise Fault(404, f"tag '{match['tag']}' does not exist for template '{match['name']}'")
+        return match["namespace"], match["name"]
+
+    def render(self, pool: SandboxSet) -> dict[str, Any]:
+        """``Template``."""
+        sizes = self._sizer.of_set(pool)
+        created = _instant(pool.meta.creation_timestamp)
+        return {
+            "templateID": pool.name,
+            "buildID": build_id(pool),
+            "cpuCount": sizes.cpu_count,
+            "memoryMB": sizes.memory_mb,
+            "diskSizeMB": sizes.disk_mb,
+            "public": True,
+            "aliases": [pool.name],
+            "names": [f"{pool.namespace}/{pool.name}"],
+            "createdAt": created,
+            "updatedAt": created,
+            "createdBy": None,
+            "lastSpawnedAt": None,
+            "spawnCount": 0,
+            "buildCount": 1,
+            "envdVersion": labels.ENVD_VERSION,
+            "buildStatus": "ready",
+        }
+
+    def render_with_builds(self, pool: SandboxSet) -> dict[str, Any]:
+        """``TemplateWithBuilds``: the set's current revision is its one build."""
+        view = self.render(pool)
+        build = {
+            "buildID": view["buildID"],
+            "status": "ready",
+            "createdAt": view["createdAt"],
+            "updatedAt": view["updatedAt"],
+            "finishedAt": view["updatedAt"],
+            "cpuCount": view["cpuCount"],
+            "memoryMB": view["memoryMB"],
+            "diskSizeMB": view["diskSizeMB"],
+            "envdVersion": view["envdVersion"],
+        }
+        return view | {"builds": [build]}
+
+    def render_tags(self, pool: SandboxSet) -> list[dict[str, Any]]:
+        """``TemplateTag[]``: the one tag every template has."""
+        created = _instant(pool.meta.creation_timestamp)
+        return [{"tag": DEFAULT_TAG, "buildID": build_id(pool), "createdAt": created}]
+
+
+def build_id(pool: SandboxSet) -> str:
+    """A UUID that changes with the set's revision, since E2B names builds so."""
+    return str(uuid.uuid5(_BUILDS, f"{pool.uid}/{pool.status.update_revision}"))
+
+
+def _instant(text: str | None) -> str:
+    return times.format(times.parse_or_none(text) or times.parse("1970-01-01T00:00:00Z"), micro=True)
