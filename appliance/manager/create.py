@@ -82,7 +82,7 @@ def plan(body: NewSandbox, *, v2: bool, now: datetime, max_timeout: int) -> Plan
         timeout=timeout,
         auto_pause=auto_pause,
         auto_resume=body.auto_resume is not None and body.auto_resume.enabled,
-        secure=secure,
+        secure=secure and not sorted_out.extensions.skip_init,  # without /init the runtime has no token to demand
         internet=body.allow_internet_access,
         network=wanted.echo,
         public=wanted.public,

@@ -76,12 +76,11 @@ def select(entries: Iterable[tuple[Entry, Run]], query: Query) -> Page:
 
 
 def parse_metadata(text: str) -> dict[str, str]:
-    """A metadata filter: SDKs encode each key and value, then the whole; plain ``k=v&k2=v2`` works too."""
+    """A metadata filter: SDKs encode keys and values, then the pairs again; plain ``k=v&k2=v2`` works too."""
     if not text:
         return {}
-    once = text if "=" in text else unquote_plus(text)
     pairs = {}
-    for part in once.split("&"):
+    for part in unquote_plus(text).split("&"):
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise invalid("metadata", f"expected key=value pairs joined by &, got {part!r}")
