@@ -1,0 +1,1 @@
+"""The four patch formats: merge, JSON, strategic merge and server-side apply."""

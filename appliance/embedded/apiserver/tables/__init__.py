@@ -1,0 +1,1 @@
+"""The ``Table`` form of lists: what ``kubectl get`` prints."""

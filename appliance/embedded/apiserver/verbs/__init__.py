@@ -1,0 +1,1 @@
+"""The REST verbs: each module reads one request and answers it."""
