@@ -147,7 +147,7 @@ class Client(asyncio.Protocol):
 
     def _incomplete_head(self, data: bytes) -> bytes:
         """Wait for the rest, in time and in bounds; returns what to keep."""
-        if not 0x41 <= data[0] <= 0x5A:  # no method starts so: TLS on a plain port, or noise
+        if not 0x41 <= data[0] <= 0x5A and data != b"\r":  # no method starts so: TLS on a plain port, or noise
             self.refuse(Problem(400, "The request head is malformed: it does not start with a method"))
         elif len(data) > self.hub.settings.max_head:
             self.refuse(errors.HEAD_TOO_LARGE)

@@ -48,8 +48,11 @@ class Dialer:
             raise DialError(errors.CONTROL_DOWN) from None
         return upstream
 
-    async def sandbox(self, route: Route) -> Upstream:
-        """A new connection to ``route``. Raises DialError: port closed, or what the routes say meanwhile."""
+    async def sandbox(self, route: Route, asked: int) -> Upstream:
+        """A new connection to ``route``, which serves the port ``asked`` for.
+
+        Raises DialError: port closed, or what the routes say meanwhile.
+        """
         settings, stats = self._hub.settings, self._hub.stats
         stats.dials += 1
         try:
@@ -63,14 +66,14 @@ class Dialer:
         except TimeoutError:
             pass
         stats.dial_failures += 1
-        raise DialError(self._explain(route))
+        raise DialError(self._explain(route, asked))
 
-    def _explain(self, route: Route) -> Problem:
+    def _explain(self, route: Route, asked: int) -> Problem:
         """Nothing answered: maybe because the sandbox has gone in the meantime."""
-        answer = self._hub.routes.resolve(route.sandbox_id, route.port)
+        answer = self._hub.routes.resolve(route.sandbox_id, asked)
         if isinstance(answer, Refusal):
             return errors.refused(answer, route.sandbox_id)
-        return errors.port_closed(route.sandbox_id, route.port)
+        return errors.port_closed(route.sandbox_id, asked)
 
     async def _attempt(self, route: Route) -> Upstream | None:
         key = (route.sandbox_id, route.host, route.port)

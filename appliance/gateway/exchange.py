@@ -166,9 +166,12 @@ class Exchange:
         self._task = self._hub.loop.create_task(self._dialled())
 
     async def _dialled(self) -> None:
-        dialer = self._hub.dialer
+        dialer, route, target = self._hub.dialer, self._route, self.target
         try:
-            upstream = await (dialer.control() if self._route is None else dialer.sandbox(self._route))
+            if route is None or not isinstance(target, SandboxTarget):
+                upstream = await dialer.control()
+            else:
+                upstream = await dialer.sandbox(route, target.port)
         except DialError as error:
             self._task = None
             self.refuse(error.problem)

@@ -19,7 +19,7 @@ class Route:
     host: str
     """IP address (v4 or v6) of the sandbox, as the gateway dials it."""
     port: int
-    """Port the client asked for."""
+    """Port to dial there; the one the client asked for."""
     token: str | None
     """The runtime's access token: opens the tunnel, is never sent to a client or to user ports."""
     traffic_token: str | None

@@ -63,10 +63,10 @@ class Peer:
     async def _chunks(self) -> bytes:
         payload = b""
         async with asyncio.timeout(10):
-            while size := int((await self.reader.readline()).split(b";")[0], 16):
+            while size := int((await self.reader.readuntil(b"\n")).split(b";")[0], 16):
                 payload += await self.reader.readexactly(size)
                 assert await self.reader.readexactly(2) == b"\r\n"
-            while await self.reader.readline() != b"\r\n":
+            while await self.reader.readuntil(b"\n") != b"\r\n":
                 pass
         return payload
 
@@ -109,6 +109,7 @@ class World:
     routes: FakeRoutes = dataclasses.field(default_factory=FakeRoutes)
     gateway: Gateway = dataclasses.field(init=False)
     dials: list[Peer] = dataclasses.field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)
 
     @property
     def control(self) -> Path:
@@ -159,14 +160,23 @@ class World:
         async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             peer = Peer(reader, writer)
             self.dials.append(peer)
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await handler(peer)
-            await peer.close()
+            task = asyncio.current_task()
+            assert task is not None
+            self.tasks.add(task)
+            try:
+                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                    await handler(peer)
+            finally:
+                self.tasks.discard(task)
+                await peer.close()
 
         return run
 
     async def _stop(self, server: asyncio.AbstractServer) -> None:
         server.close()
+        for task in list(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await server.wait_closed()
 
 
