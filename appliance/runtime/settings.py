@@ -1,8 +1,8 @@
 """Settings of the runtime, one frozen dataclass, passed down from whoever starts it.
 
 The runtime imports nothing of ours outside its own package, so these fields live here and not in ``appliance.config``.
-The embedded node builds a ``RuntimeSettings`` per sandbox in the template's child; in a pod ``runtime/main.py`` builds it
-from the environment and flags. Nothing else in the runtime reads the environment for configuration.
+The embedded node builds a ``RuntimeSettings`` per sandbox in the template's child; in a pod ``runtime/main.py`` builds
+it from the environment and flags. Nothing else in the runtime reads the environment for configuration.
 """
 
 from __future__ import annotations

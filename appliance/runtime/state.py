@@ -1,8 +1,8 @@
 """What ``/init`` told the runtime: token, environment, default user and directory.
 
-One ``RuntimeState`` is shared by the envd and the interpreter application. It outlives a crash of the server process: after each
-change the server hands ``snapshot()`` to the supervisor, and the next server process gets it back through ``restore()``.
-No I/O here; the token is compared in constant time and never appears in a repr.
+One ``RuntimeState`` is shared by the envd and the interpreter application. It outlives a crash of the server process:
+after each change the server hands ``snapshot()`` to the supervisor, and the next server process gets it back through
+``restore()``. No I/O here; the token is compared in constant time and never appears in a repr.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class _Snapshot(msgspec.Struct):
     access_token: str | None = None
     default_user: str | None = None
     default_workdir: str | None = None
-    user_env: dict[str, str] = {}
+    user_env: dict[str, str] = msgspec.field(default_factory=dict)
     last_init: int | None = None
     lifecycle_id: str | None = None
-    stopped: list[tuple[int, int]] = []
+    stopped: list[tuple[int, int]] = msgspec.field(default_factory=list)
 
 
 class RuntimeState:

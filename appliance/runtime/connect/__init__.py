@@ -1,0 +1,1 @@
+"""Connect RPC: framing, codecs and dispatch, without any knowledge of the services."""

@@ -1,0 +1,167 @@
+"""``GET /files``: a file, a range of it, or 304; flat in memory for any size.
+
+Pages that the kernel has cached are read in the loop (``RWF_NOWAIT``: it never blocks); cold ones by a worker thread.
+Compression is avoided unless the client asks for nothing else, see ``conditions.encoding``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import mimetypes
+import os
+import stat
+import zlib
+from typing import Final
+from urllib.parse import quote
+
+from appliance.runtime import auth
+from appliance.runtime.context import Context
+from appliance.runtime.files import conditions
+from appliance.runtime.filesystem.failures import rest_error
+from appliance.runtime.http import CORS, Header, HttpError, Request, respond, respond_json
+
+_PIECE: Final = 256 * 1024
+_TYPES: Final = mimetypes.MimeTypes()  # the built-in table only: the image's files must not decide
+_TOKEN: Final = frozenset("!#$&+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+async def serve_download(request: Request, context: Context) -> None:
+    """Answer with the file. Raises ``HttpError`` 400, 401, 403, 404, 406."""
+    auth.check_files(request, context.state, "read")
+    user = context.rest_user(request.query.get("username"))
+    path = context.rest_path(request.query.get("path", ""), user)
+    descriptor = _open(path)
+    try:
+        await _answer(request, path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise HttpError(400, f"path '{path}' is not a regular file") from None
+        raise rest_error(error, path) from None
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    raise HttpError(400, f"path '{path}' is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}")
+
+
+async def _answer(request: Request, path: str, descriptor: int) -> None:
+    status = os.fstat(descriptor)
+    headers = _headers(path, status.st_mtime)
+    refused = conditions.precondition(request.headers, status.st_mtime)
+    if refused is not None:
+        await respond(request.send, refused, headers=headers)
+        return
+    encoding = conditions.encoding(request.headers.get("accept-encoding"))
+    if conditions.is_conditional(request.headers):
+        encoding = "identity"
+    if encoding is None:
+        raise HttpError(406, "Accept-Encoding: neither identity nor gzip is acceptable; no other encoding is available")
+    first = await _read(descriptor, 0, 512)
+    headers.append((b"content-type", _content_type(path, first)))
+    if encoding == "gzip":
+        await _send_gzip(request, descriptor, headers)
+    elif status.st_size == 0 and first:
+        await _send_unsized(request, descriptor, headers)  # a file of /proc or /sys
+    else:
+        await _send_sized(request, descriptor, headers, status)
+
+
+def _headers(path: str, modified: float) -> list[Header]:
+    return [
+        *CORS,
+        (b"content-disposition", _disposition(os.path.basename(path))),
+        (b"last-modified", conditions.http_date(modified).encode()),
+        (b"vary", b"Accept-Encoding"),
+        (b"accept-ranges", b"bytes"),
+    ]
+
+
+def _disposition(name: str) -> bytes:
+    if name and all(character in _TOKEN for character in name):
+        return b"inline; filename=" + name.encode()
+    if name.isascii() and name.isprintable():
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'inline; filename="{escaped}"'.encode()
+    return b"inline; filename*=utf-8''" + quote(name.encode("utf-8", "surrogateescape")).encode()
+
+
+def _content_type(path: str, first: bytes) -> bytes:
+    guessed = _TYPES.guess_type(path)[0]
+    if guessed is None:
+        guessed = "text/plain" if first and _looks_like_text(first) else "application/octet-stream"
+    return (guessed + "; charset=utf-8" if guessed.startswith("text/") else guessed).encode()
+
+
+def _looks_like_text(data: bytes) -> bool:
+    if any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in data):
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > len(data) - 4  # a character cut in two by the sample's end
+    return True
+
+
+async def _send_sized(request: Request, descriptor: int, headers: list[Header], status: os.stat_result) -> None:
+    try:
+        wanted = conditions.byte_range(request.headers, status.st_size, status.st_mtime)
+    except conditions.Unsatisfiable:
+        limits = (b"content-range", f"bytes */{status.st_size}".encode())
+        body = {"code": 416, "message": f"the range is outside the file of {status.st_size} bytes"}
+        await respond_json(request.send, 416, body, (limits,))
+        return
+    at, length = wanted or (0, status.st_size)
+    if wanted is not None:
+        headers.append((b"content-range", f"bytes {at}-{at + length - 1}/{status.st_size}".encode()))
+    headers.append((b"content-length", str(length).encode()))
+    await request.send({"type": "http.response.start", "status": 206 if wanted else 200, "headers": headers})
+    while length > 0 and request.method != "HEAD":
+        data = await _read(descriptor, at, min(_PIECE, length))
+        if not data:
+            raise ConnectionAbortedError("the file became shorter while it was sent")
+        at += len(data)
+        length -= len(data)
+        await request.send({"type": "http.response.body", "body": data, "more_body": length > 0})
+    if request.method == "HEAD" or (wanted is None and status.st_size == 0):
+        await request.send({"type": "http.response.body", "body": b""})
+
+
+async def _send_unsized(request: Request, descriptor: int, headers: list[Header]) -> None:
+    await request.send({"type": "http.response.start", "status": 200, "headers": headers})
+    at = 0
+    while data := await _read(descriptor, at, _PIECE):
+        at += len(data)
+        await request.send({"type": "http.response.body", "body": data, "more_body": True})
+    await request.send({"type": "http.response.body", "body": b""})
+
+
+async def _send_gzip(request: Request, descriptor: int, headers: list[Header]) -> None:
+    headers.append((b"content-encoding", b"gzip"))
+    await request.send({"type": "http.response.start", "status": 200, "headers": headers})
+    encoder = zlib.compressobj(1, zlib.DEFLATED, 31)
+    at = 0
+    while data := await _read(descriptor, at, _PIECE):
+        at += len(data)
+        packed = await asyncio.to_thread(encoder.compress, data)
+        if packed:
+            await request.send({"type": "http.response.body", "body": packed, "more_body": True})
+    await request.send({"type": "http.response.body", "body": encoder.flush()})
+
+
+async def _read(descriptor: int, at: int, size: int) -> bytes:
+    """Up to ``size`` bytes at ``at``: from the page cache at once, from the disk through a thread."""
+    buffer = bytearray(size)
+    try:
+        count = os.preadv(descriptor, [buffer], at, os.RWF_NOWAIT)
+    except OSError:  # not cached, or a file system without the flag
+        count = await asyncio.to_thread(os.preadv, descriptor, [buffer], at)
+    with memoryview(buffer) as view:
+        return bytes(view[:count])

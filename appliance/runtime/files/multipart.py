@@ -1,0 +1,156 @@
+"""Multipart bodies as events, without a socket and without keeping the body.
+
+``feed`` takes bytes as they come and yields ``PartStart``, ``bytes`` and ``PartEnd``. Held back is only what could be
+the beginning of a boundary. Source: RFC 2046 §5.1, RFC 7578.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+from urllib.parse import unquote
+
+from appliance.runtime.http import HttpError
+
+_MAX_HEAD: Final = 16 * 1024
+_MAX_BOUNDARY: Final = 200
+_PARAMETER: Final = re.compile(r';\s*([!#$%&\'*+\-.^_`|~\w]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;]*)')
+
+
+@dataclass(frozen=True, slots=True)
+class PartStart:
+    """A part begins."""
+
+    name: str | None
+    filename: str | None
+    """The full file name as sent, directories included."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnd:
+    """The part is complete."""
+
+
+class _State(Enum):
+    PREAMBLE = auto()
+    AFTER_BOUNDARY = auto()
+    HEAD = auto()
+    BODY = auto()
+    DONE = auto()
+
+
+Event = PartStart | PartEnd | bytes
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary in a Content-Type header. Raises ``HttpError`` 400."""
+    boundary = parameters(content_type).get("boundary", "")
+    if not 0 < len(boundary) <= _MAX_BOUNDARY:
+        raise HttpError(400, "Content-Type: expected multipart/form-data with a boundary")
+    return boundary.encode("latin-1", "replace")
+
+
+def parameters(header: str) -> dict[str, str]:
+    """The parameters of a header value, names in lower case, quotes removed."""
+    found: dict[str, str] = {}
+    for match in _PARAMETER.finditer(header):
+        name, value = match[1].lower(), match[2]
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        found[name] = value
+    return found
+
+
+class MultipartParser:
+    """State of one body. After the last ``feed`` call ``close``."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        self._state = _State.PREAMBLE
+        self._buffer = bytearray(b"\r\n")  # so that a boundary at the very start looks like every other
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Events that ``data`` completes. Raises ``HttpError`` 400 on a malformed body."""
+        self._buffer += data
+        while True:
+            before = (self._state, len(self._buffer))
+            if self._state in (_State.PREAMBLE, _State.BODY):
+                yield from self._until_boundary()
+            elif self._state is _State.AFTER_BOUNDARY:
+                self._after_boundary()
+            elif self._state is _State.HEAD:
+                yield from self._head()
+            else:
+                self._buffer.clear()  # the epilogue
+            if before == (self._state, len(self._buffer)):
+                return
+
+    def close(self) -> None:
+        """The body is over. Raises ``HttpError`` 400 when it is cut off."""
+        if self._state is not _State.DONE:
+            raise HttpError(400, "the multipart body ends before its last boundary")
+
+    def _until_boundary(self) -> Iterator[Event]:
+        at = self._buffer.find(self._delimiter)
+        keep = len(self._delimiter) - 1
+        end = at if at >= 0 else max(0, len(self._buffer) - keep)
+        if end and self._state is _State.BODY:
+            with memoryview(self._buffer) as view:
+                yield bytes(view[:end])
+        if at >= 0:
+            if self._state is _State.BODY:
+                yield PartEnd()
+            self._state = _State.AFTER_BOUNDARY
+            end += len(self._delimiter)
+        del self._buffer[:end]
+
+    def _after_boundary(self) -> None:
+        """Either ``--`` (the end) or optional blanks and a line end (a part)."""
+        if self._buffer.startswith(b"--"):
+            self._state = _State.DONE
+            return
+        end = self._buffer.find(b"\r\n")
+        if end < 0:
+            if len(self._buffer) > _MAX_HEAD:
+                raise HttpError(400, "the multipart body has a malformed boundary")
+            return
+        if self._buffer[:end].strip(b" \t"):
+            raise HttpError(400, "the multipart body has a malformed boundary")
+        del self._buffer[:end]  # keeps the line end: the head ends with an empty line even when it is empty
+        self._state = _State.HEAD
+
+    def _head(self) -> Iterator[Event]:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._buffer) > _MAX_HEAD:
+                raise HttpError(400, "the head of a multipart part is too large")
+            return
+        head = bytes(self._buffer[:end]).decode("utf-8", "replace")
+        # The line end before the body stays: a body that is empty is followed by the delimiter's own.
+        del self._buffer[: end + 4]
+        self._state = _State.BODY
+        yield _part(head)
+
+
+def _part(head: str) -> PartStart:
+    for line in head.split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "content-disposition":
+            found = parameters(value)
+            return PartStart(found.get("name"), _filename(found))
+    return PartStart(None, None)
+
+
+def _filename(found: dict[str, str]) -> str | None:
+    """``filename*`` (RFC 5987) before ``filename``."""
+    extended = found.get("filename*")
+    if extended is not None and extended.count("'") >= 2:
+        charset, _, rest = extended.split("'", 2)
+        try:
+            return unquote(rest, encoding=charset or "utf-8", errors="strict")
+        except (LookupError, UnicodeDecodeError):
+            raise HttpError(400, f"filename*: cannot decode {extended!r}") from None
+    return found.get("filename")

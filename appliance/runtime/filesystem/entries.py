@@ -1,0 +1,113 @@
+"""Describing one file: ``EntryInfo``.
+
+Permissions, owner, size and time are the entry's own; type and mode of a symbolic link are those of what it finally
+points to. Names of owners come from tables the caller fetched once per request, so a listing of a thousand files
+reads passwd no time at all.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import Final
+
+from appliance.runtime.filesystem.messages import EntryInfo
+from appliance.runtime.users import Users
+
+METADATA_PREFIX: Final = "user.e2b."
+"""Extended attributes that carry the metadata of uploads."""
+
+_RWX: Final = ("---", "--x", "-w-", "-wx", "r--", "r-x", "rw-", "rwx")
+# The letters of Go's fs.FileMode.String, in its order.
+_LETTERS: Final = (
+    ("d", stat.S_ISDIR),
+    ("L", stat.S_ISLNK),
+    ("D", lambda mode: stat.S_ISBLK(mode) or stat.S_ISCHR(mode)),
+    ("p", stat.S_ISFIFO),
+    ("S", stat.S_ISSOCK),
+    ("u", lambda mode: mode & stat.S_ISUID),
+    ("g", lambda mode: mode & stat.S_ISGID),
+    ("c", stat.S_ISCHR),
+    ("t", lambda mode: mode & stat.S_ISVTX),
+)
+
+
+class Describer:
+    """Describes entries for one request."""
+
+    def __init__(self, users: Users) -> None:
+        self._owners = users.user_names()
+        self._groups = users.group_names()
+        self._permissions: dict[int, str] = {}
+
+    def entry(self, path: str, status: os.stat_result | None = None) -> EntryInfo:
+        """The entry at ``path``; ``status`` is its ``lstat``. Raises ``OSError``."""
+        status = os.lstat(path) if status is None else status
+        mode = status.st_mode
+        info = EntryInfo(
+            name=os.path.basename(path.rstrip("/")) or "/",
+            type=_file_type(mode),
+            path=path,
+            size=str(status.st_size),
+            mode=stat.S_IMODE(mode),
+            permissions=self._permission_text(mode),
+            owner=self._owners.get(status.st_uid) or str(status.st_uid),
+            group=self._groups.get(status.st_gid) or str(status.st_gid),
+            modified_time=_rfc3339(status.st_mtime_ns),
+        )
+        if stat.S_ISLNK(mode):
+            _describe_link(info, path)
+        elif stat.S_ISREG(mode):
+            info.metadata = read_metadata(path)
+        return info
+
+    def _permission_text(self, mode: int) -> str:
+        text = self._permissions.get(mode)
+        if text is None:
+            text = self._permissions[mode] = permission_text(mode)
+        return text
+
+
+def permission_text(mode: int) -> str:
+    """A mode as Go prints it: ``-rw-r--r--``, ``drwxr-xr-x``, ``Lrwxrwxrwx``, ``dtrwxrwxrwx``."""
+    letters = "".join(letter for letter, is_set in _LETTERS if is_set(mode)) or "-"
+    return letters + _RWX[mode >> 6 & 7] + _RWX[mode >> 3 & 7] + _RWX[mode & 7]
+
+
+def _file_type(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "FILE_TYPE_FILE"
+    return "FILE_TYPE_DIRECTORY" if stat.S_ISDIR(mode) else "FILE_TYPE_UNSPECIFIED"
+
+
+def _describe_link(info: EntryInfo, path: str) -> None:
+    info.is_symlink = True
+    info.symlink_target = os.path.realpath(path)
+    try:
+        target = os.stat(path)
+    except OSError:
+        return  # broken: the type stays unspecified
+    info.type = _file_type(target.st_mode)
+    info.mode = stat.S_IMODE(target.st_mode)
+
+
+def read_metadata(path: str) -> dict[str, str]:
+    """The metadata of the upload that wrote the file; empty where the file system has no attributes."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        return {
+            name.removeprefix(METADATA_PREFIX): os.getxattr(path, name, follow_symlinks=False).decode(
+                "utf-8", "replace"
+            )
+            for name in names
+            if name.startswith(METADATA_PREFIX)
+        }
+    except OSError:
+        return {}
+
+
+def _rfc3339(nanoseconds: int) -> str:
+    seconds, nanos = divmod(nanoseconds, 1_000_000_000)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{text}.{nanos:09d}Z" if nanos else f"{text}Z"

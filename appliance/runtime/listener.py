@@ -1,0 +1,104 @@
+"""An ASGI application on a port: uvicorn's httptools protocol on our own loop.
+
+uvicorn's ``Server`` is left out on purpose: it wakes ten times a second, takes the signals, and exits the process
+when a port is taken. A box with a hundred idle sandboxes must be idle. What remains of it is small: accept, count the
+head, drain at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from appliance.runtime.settings import RuntimeSettings
+
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b'content-length: 53\r\n\r\n{"code":431,"message":"the request head is too large"}'
+)
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol with a limit on the request head."""
+
+    max_head = 64 * 1024
+    _head = 0
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > self.max_head and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+            raise ValueError("request head too large")  # stops the parser
+
+
+class Listener:
+    """One application on one port."""
+
+    def __init__(self, app: Any, settings: RuntimeSettings) -> None:
+        self._config = Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            date_header=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(settings.keepalive_timeout),
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+        self._drain = settings.shutdown_timeout
+        self._protocol = type("Protocol", (_Protocol,), {"max_head": settings.max_head})
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port. Raises ``OSError`` when it is taken."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: self._protocol(config=self._config, server_state=self._state, app_state={}, _loop=loop),
+            host,
+            port,
+            backlog=2048,
+        )
+        number: int = self._server.sockets[0].getsockname()[1]
+        return number
+
+    def stop_accepting(self) -> None:
+        """Close the listening socket and idle connections; requests in flight go on."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+
+    async def drain(self) -> None:
+        """Give requests in flight ``shutdown_timeout`` seconds, then cancel them."""
+        if self._state.tasks:
+            await asyncio.wait(list(self._state.tasks), timeout=self._drain)
+        for task in list(self._state.tasks):
+            task.cancel()
+        if self._state.tasks:
+            await asyncio.wait(list(self._state.tasks), timeout=1)
+        for connection in list(self._state.connections):
+            with contextlib.suppress(Exception):
+                connection.transport.abort()
