@@ -53,7 +53,7 @@ ROLES = {
 class Parser(argparse.ArgumentParser):
     """An argument parser that answers an unknown flag with the nearest known one."""
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, refusing what is unknown by name."""
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
@@ -256,7 +256,11 @@ def _all(options: argparse.Namespace) -> int:
 def _apiserver(options: argparse.Namespace) -> int:
     from appliance.embedded.apiserver.main import run
 
-    return _serve(run(ApiServerSettings(data_dir=options.data_dir, listen=options.apiserver_listen)))
+    tls = options.data_dir / "tls"
+    settings = ApiServerSettings(data_dir=options.data_dir, listen=options.apiserver_listen)
+    if (tls / "server.crt").exists():
+        settings = replace(settings, tls_cert=tls / "server.crt", tls_key=tls / "server.key")
+    return _serve(run(settings))
 
 
 def _node(options: argparse.Namespace) -> int:

@@ -63,6 +63,8 @@ class ControllerSettings:
     """Restrict to one namespace; None: all."""
     batch_initial: int = 16
     """First slow-start batch of creations; doubles while batches succeed."""
+    batch_max: int = 64
+    """Largest batch of creations (or deletions) a pool makes in one step."""
     workers: int = 64
     """Reconciles in flight per kind."""
     runtime_image: str | None = None
@@ -141,6 +143,9 @@ class ApiServerSettings:
     data_dir: Path = Path("/var/lib/appliance")
     listen: str = "127.0.0.1:16443"
     """HOST:PORT, loopback only."""
+    tls_cert: Path | None = None
+    """Certificate chain, PEM; with ``tls_key`` it turns TLS on (kubectl sends no token over plain HTTP)."""
+    tls_key: Path | None = None
     node_name: str = "box"
     """Pods created without a node are bound to it at admission."""
     watch_history: int = 20_000

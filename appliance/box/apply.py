@@ -49,7 +49,7 @@ def _documents(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{name}, document {index + 1}", document
 
 
-def _kind(source: str, document: dict[str, Any]) -> kinds.Kind:
+def _kind(source: str, document: dict[str, Any]) -> kinds.Kind[Any]:
     wanted = (document.get("apiVersion"), document.get("kind"))
     for kind in kinds.ALL:
         if (kind.api_version, kind.kind) == wanted:

@@ -7,6 +7,7 @@ finds the clients of the first still working; kubeconfigs are rewritten at each 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.api.ids import new_api_key
+from appliance.box import certificates
 
 ROLES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "admin": ("admin", ("system:masters",)),
@@ -53,6 +55,11 @@ class Layout:
         return self.root / "log"
 
     @property
+    def tls(self) -> Path:
+        """The box's certificate authority and the API server's certificate."""
+        return self.root / "tls"
+
+    @property
     def endpoints(self) -> Path:
         """What ``appliance env`` and ``appliance status`` read: the addresses of the last start."""
         return self.run / "endpoints.json"
@@ -63,12 +70,14 @@ class Layout:
 
     def prepare(self, apiserver: str) -> None:
         """Create what is missing: directories, tokens, kubeconfigs for ``apiserver`` (HOST:PORT) and the API key."""
-        for path in (self.root, self.run, self.logs, self.root / "store", self.root / "node"):
+        for path in (self.root, self.run, self.logs, self.tls, self.root / "store", self.root / "node"):
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o700)
+        certificates.ensure(self.tls, apiserver.rpartition(":")[0].strip("[]"), write_private)
+        authority = (self.tls / "ca.crt").read_bytes()
         tokens = self._tokens()
         for role, token in tokens.items():
-            write_private(self.kubeconfig(role), _kubeconfig(apiserver, role, token))
+            write_private(self.kubeconfig(role), _kubeconfig(apiserver, authority, role, token))
         accepted = {
             hashlib.sha256(token.encode()).hexdigest(): {"user": ROLES[role][0], "groups": list(ROLES[role][1])}
             for role, token in tokens.items()
@@ -97,11 +106,15 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _kubeconfig(apiserver: str, role: str, token: str) -> str:
+def _kubeconfig(apiserver: str, authority: bytes, role: str, token: str) -> str:
+    cluster = {
+        "server": f"https://{apiserver}",
+        "certificate-authority-data": base64.b64encode(authority).decode(),
+    }
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "appliance", "cluster": {"server": f"http://{apiserver}"}}],
+        "clusters": [{"name": "appliance", "cluster": cluster}],
         "users": [{"name": role, "user": {"token": token}}],
         "contexts": [{"name": "appliance", "context": {"cluster": "appliance", "user": role, "namespace": "default"}}],
         "current-context": "appliance",

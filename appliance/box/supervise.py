@@ -75,7 +75,7 @@ class Box:
         common = ["--data-dir", str(self.settings.data_dir)]
         apiserver = self._child("apiserver", [*common, "--apiserver-listen", self.settings.apiserver_listen])
         await apiserver.start()
-        await apiserver.ready(lambda: answers(f"http://{self.settings.apiserver_listen}/readyz"), READY_TIMEOUT)
+        await apiserver.ready(lambda: answers(f"https://{self.settings.apiserver_listen}/readyz"), READY_TIMEOUT)
         node = self._child("node", [*common, "--isolation", self.settings.isolation])
         await node.start()
         await node.ready(lambda: answers("http://node/healthz", self.layout.run / "node.sock"), READY_TIMEOUT)

@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import logging
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -88,11 +89,12 @@ async def serving(
         runner = _runner(backend, Tokens(settings.data_dir / "run" / "tokens.json"))
         await runner.setup()
         stack.push_async_callback(_stop, backend, runner)
-        site = web.TCPSite(runner, host, port)
+        tls = _tls(settings)
+        site = web.TCPSite(runner, host, port, ssl_context=tls)
         await site.start()
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        yield Running(f"http://{shown}:{bound[1]}", backend)
+        yield Running(f"{'https' if tls else 'http'}://{shown}:{bound[1]}", backend)
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -107,6 +109,18 @@ def parse_listen(text: str) -> tuple[str, int]:
             f"listen: expected HOST:PORT on loopback, for example 127.0.0.1:16443, got {text!r}"
         ) from None
     return host, int(port)
+
+
+def _tls(settings: ApiServerSettings) -> ssl.SSLContext | None:
+    """The server's TLS context, or None for plain HTTP."""
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"tls_cert {settings.tls_cert}, tls_key {settings.tls_key}: {error}") from None
+    return context
 
 
 def _loader(registry: Registry) -> Callable[[str], Iterable[str]]:

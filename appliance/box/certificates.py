@@ -1,0 +1,129 @@
+"""The box's own certificate authority, made once, and the server certificate it signs.
+
+kubectl and every client-go program send no token over plain HTTP, so the embedded API speaks TLS, also on loopback. The
+authority stays in the data directory (mode 0600) for ten years; the server certificate is renewed at any start that
+finds it within thirty days of its end, or without the address the API listens on.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITY_LIFE = timedelta(days=3650)
+SERVER_LIFE = timedelta(days=365)
+RENEW_BEFORE = timedelta(days=30)
+
+WriteSecret = Callable[[Path, str], None]
+
+
+def ensure(directory: Path, host: str, write: WriteSecret) -> None:
+    """Make ``ca.crt``, ``ca.key``, ``server.crt`` and ``server.key`` below ``directory`` where missing or worn out.
+
+    Args:
+        directory: exists, mode 0700.
+        host: address or name the server listens on; loopback names are always included.
+        write: writes a file of mode 0600 atomically.
+    """
+    now = datetime.now(UTC)
+    ca_crt, ca_key = directory / "ca.crt", directory / "ca.key"
+    if not (ca_crt.exists() and ca_key.exists()):
+        key = ec.generate_private_key(ec.SECP256R1())
+        write(ca_key, _pem(key))
+        write(ca_crt, _certificate(_authority(key, now)))
+    authority = x509.load_pem_x509_certificate(ca_crt.read_bytes())
+    if not _serves(directory / "server.crt", authority, host, now):
+        signer = serialization.load_pem_private_key(ca_key.read_bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        key = ec.generate_private_key(ec.SECP256R1())
+        write(directory / "server.key", _pem(key))
+        write(directory / "server.crt", _certificate(_server(key, authority, signer, host, now)))
+
+
+def _serves(path: Path, authority: x509.Certificate, host: str, now: datetime) -> bool:
+    if not path.exists() or not path.with_name("server.key").exists():
+        return False
+    held = x509.load_pem_x509_certificate(path.read_bytes())
+    names = held.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    signed = held.issuer == authority.subject and _key_id(held) == _subject_key_id(authority)
+    return signed and now < held.not_valid_after_utc - RENEW_BEFORE and _name(host) in list(names)
+
+
+def _authority(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "appliance box authority")])
+    builder = _builder(name, name, key.public_key(), now, AUTHORITY_LIFE)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_usage(signs=True), critical=True)
+    return builder.sign(key, hashes.SHA256())
+
+
+def _server(
+    key: ec.EllipticCurvePrivateKey,
+    authority: x509.Certificate,
+    signer: ec.EllipticCurvePrivateKey,
+    host: str,
+    now: datetime,
+) -> x509.Certificate:
+    names = [_name(one) for one in dict.fromkeys([host, "127.0.0.1", "::1", "localhost"])]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "appliance apiserver")])
+    builder = _builder(subject, authority.subject, key.public_key(), now, SERVER_LIFE)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(signs=False), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    return builder.add_extension(issuer, critical=False).sign(signer, hashes.SHA256())
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+) -> x509.CertificateBuilder:
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public)
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(minutes=5)).not_valid_after(now + life)
+    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _key_id(certificate: x509.Certificate) -> bytes | None:
+    return certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+
+
+def _subject_key_id(certificate: x509.Certificate) -> bytes:
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, form, plain).decode()
+
+
+def _certificate(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
