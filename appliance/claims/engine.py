@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,6 +43,10 @@ _DELIVERIES = 3
 """Sandboxes tried when a runtime turns out to be broken, before the claim fails."""
 _STALE_WAIT = 1.0
 """Seconds to wait for the watch when every known candidate was lost, before the pool counts as empty."""
+
+
+_ABANDONED = 4096
+"""Given-up deliveries remembered; far more than can be in clean-up at once."""
 
 
 @dataclass
@@ -91,6 +95,7 @@ class ClaimEngine:
         self._reservations = picking.Reservations()
         self._lost: dict[str, str] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._abandoned: OrderedDict[str, None] = OrderedDict()
         self.outcomes: Counter[str] = Counter()
         """Claims by outcome: ``pool``, ``created``, or the name of the error; and ``conflicts``."""
         self._unsubscribe = sandboxes.subscribe(self._on_sandbox)
@@ -126,6 +131,10 @@ class ClaimEngine:
         """How many sandboxes of a template could be delivered now."""
         return len(self._sandboxes.by_index(POOL_INDEX, pool_key(namespace, template)))
 
+    def abandoned(self, sandbox: Sandbox) -> bool:
+        """Whether the sandbox was taken by a claim that gave it up: it is about to be deleted, and is nobody's."""
+        return sandbox.meta.annotations.get(labels.LOCK) in self._abandoned
+
     # The course of a claim ------------------------------------------------------------------------------------------
 
     async def _claim(self, request: ClaimRequest, course: _Course) -> Claimed:
@@ -134,12 +143,14 @@ class ClaimEngine:
             try:
                 token = await self._personalise(taken, request, course)
             except InitFailed as error:
+                self._abandon(taken.attempt.lock)
                 cleaning = self._background(self._give_up(taken.sandbox, request))
                 log.warning("sandbox %s/%s not delivered: %s", taken.sandbox.namespace, taken.sandbox.name, error)
                 if not deliveries_left or error.refused or request.reserve_failed:
                     await asyncio.shield(cleaning)
                     raise
             except BaseException:
+                self._abandon(taken.attempt.lock)
                 self._background(self._give_up(taken.sandbox, request))
                 raise
             else:
@@ -167,7 +178,7 @@ class ClaimEngine:
         course.stage, course.picked = "writing", time.perf_counter()
         with self._reservations.hold(candidate):
             write = delivery.take(self._cluster, candidate, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
-            sandbox = await self._unabandoned(write, request)
+            sandbox = await self._unabandoned(write, request, attempt)
             if sandbox is not None:
                 self._sandboxes.observe(sandbox)
             else:
@@ -185,12 +196,15 @@ class ClaimEngine:
         if known is not None and known.uid == candidate.uid:
             self._lost[candidate.uid] = candidate.meta.resource_version
 
-    async def _unabandoned(self, write: Coroutine[Any, Any, Sandbox | None], request: ClaimRequest) -> Sandbox | None:
+    async def _unabandoned(
+        self, write: Coroutine[Any, Any, Sandbox | None], request: ClaimRequest, attempt: Attempt
+    ) -> Sandbox | None:
         """The write's outcome; if the caller is cancelled meanwhile, what the write wins is given up."""
         task = self._background(write)
         try:
             sandbox = await asyncio.shield(task)
         except asyncio.CancelledError:
+            self._abandon(attempt.lock)
             self._background(self._give_up_later(task, request))
             raise
         return sandbox
@@ -310,13 +324,14 @@ class ClaimEngine:
         sandbox = None
         while sandbox is None:
             write = delivery.make(self._cluster, owner, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
-            sandbox = await self._unabandoned(write, request)
+            sandbox = await self._unabandoned(write, request, attempt)
         course.written = time.perf_counter()
         course.stage = "waiting for a new sandbox to become ready"
         try:
             self._sandboxes.observe(sandbox)
             ready = await self._until_ready(sandbox, request)
         except BaseException:
+            self._abandon(attempt.lock)
             self._background(self._give_up(sandbox, request))
             raise
         course.ready = time.perf_counter()
@@ -349,6 +364,11 @@ class ClaimEngine:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.debug("claim task ended: %r", task.exception())  # raised to the claim too, if it still listens
+
+    def _abandon(self, lock: str) -> None:
+        self._abandoned[lock] = None
+        if len(self._abandoned) > _ABANDONED:
+            self._abandoned.popitem(last=False)
 
     async def _give_up_later(self, write: asyncio.Task[Sandbox | None], request: ClaimRequest) -> None:
         try:

@@ -1,0 +1,121 @@
+"""What a pod's status means, in words for people who do not read pod statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from appliance.api import conditions, labels, times
+from appliance.api.corestructs import ContainerStateTerminated, ContainerStatus, Pod
+
+_START_FAILURES = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "PostStartHookError",
+        "CrashLoopBackOff",
+    }
+)
+"""Waiting reasons of the kubelet that do not go away by waiting a moment."""
+
+
+def ready(pod: Pod) -> bool:
+    """Whether the pod is running and its Ready condition is True."""
+    return pod.status.phase == "Running" and conditions.is_true(pod.status.conditions, conditions.READY)
+
+
+def frozen(pod: Pod) -> bool | None:
+    """What the node says of the freezer: True, False, or None while it has not said."""
+    found = conditions.find(pod.status.conditions, labels.CONDITION_FROZEN)
+    return None if found is None or found.status not in ("True", "False") else found.status == "True"
+
+
+def desired(pod: Pod) -> str:
+    """The freezer state asked for: ``frozen``, ``running`` or empty."""
+    return pod.meta.annotations.get(labels.DESIRED_STATE, "")
+
+
+def owned_by(pod: Pod, uid: str) -> bool:
+    """Whether the pod belongs to the object with that uid."""
+    return any(ref.uid == uid for ref in pod.meta.owner_references)
+
+
+def start_failure(pod: Pod) -> str:
+    """Why a container cannot start; empty when none is in trouble."""
+    for status in _containers(pod):
+        waiting = status.state.waiting
+        if waiting is not None and waiting.reason in _START_FAILURES:
+            detail = f": {waiting.message}" if waiting.message else ""
+            return f"container {status.name} does not start: {waiting.reason}{detail}{_last(status)}"
+    return ""
+
+
+def ending(pod: Pod) -> str:
+    """How a pod that is Succeeded or Failed came to its end."""
+    told = [text for status in _containers(pod) if (text := _end_of(status.name, status.state.terminated))]
+    if told:
+        return "; ".join(told)
+    parts = [part for part in (pod.status.reason, pod.status.message) if part]
+    return ": ".join(parts) or f"the pod is {pod.status.phase} and gives no reason"
+
+
+def unready(pod: Pod) -> str:
+    """Why a pod is not Ready."""
+    trouble = start_failure(pod)
+    if trouble:
+        return trouble
+    told = [text for status in _containers(pod) if not status.ready and (text := _last(status).removeprefix("; "))]
+    if told:
+        return "; ".join(told)
+    found = conditions.find(pod.status.conditions, conditions.READY)
+    if found is not None and found.message:
+        return found.message
+    scheduled = conditions.find(pod.status.conditions, "PodScheduled")
+    if scheduled is not None and scheduled.status == "False":
+        return scheduled.message or "the pod is not scheduled"
+    return f"the pod is {pod.status.phase or 'new'} and not ready yet"
+
+
+def restarts(pod: Pod) -> int:
+    """Container restarts so far: each lost what the runtime had in memory."""
+    return sum(status.restart_count for status in pod.status.container_statuses)
+
+
+def restarted_after(pod: Pod, instant: datetime) -> bool:
+    """Whether a container that restarted is running since after ``instant``."""
+    for status in pod.status.container_statuses:
+        running = status.state.running
+        started = times.parse_or_none(running.started_at) if running is not None else None
+        if status.restart_count and started is not None and started > instant:
+            return True
+    return False
+
+
+def incarnation(pod: Pod) -> str:
+    """Names this pod and this run of its containers."""
+    return f"pod {pod.uid}, container restarts {restarts(pod)}"
+
+
+def _containers(pod: Pod) -> Iterable[ContainerStatus]:
+    yield from pod.status.init_container_statuses
+    yield from pod.status.container_statuses
+
+
+def _last(status: ContainerStatus) -> str:
+    text = _end_of(status.name, status.last_state.terminated)
+    return f"; {text}" if text else ""
+
+
+def _end_of(name: str, end: ContainerStateTerminated | None) -> str:
+    if end is None:
+        return ""
+    if end.reason == "OOMKilled":
+        return f"container {name} was killed: out of memory (exit code {end.exit_code})"
+    detail = f": {end.message}" if end.message else ""
+    reason = f" ({end.reason})" if end.reason and end.reason != "Error" else ""
+    return f"container {name} ended with exit code {end.exit_code}{reason}{detail}"

@@ -1,0 +1,161 @@
+"""The effects a Sandbox's decision can ask for, one method each; all safe to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from appliance.api import kinds, labels
+from appliance.api.corestructs import Pod
+from appliance.api.ids import access_token
+from appliance.api.structs import Sandbox
+from appliance.claims.personalise import init_body, stored_environment
+from appliance.controller import pod_body, pod_reading
+from appliance.controller.revision import TemplateProblem
+from appliance.controller.sandbox_plan import Act, Seen
+from appliance.controller.template_source import template_source
+from appliance.controller.world import Key, World
+from appliance.kube import errors
+
+_STOP_GRACE = 5
+"""Seconds a pod gets to end when its sandbox is paused."""
+_INIT_TIMEOUT = 5.0
+
+
+class PodOwnerMismatch(TemplateProblem):
+    """A pod of the sandbox's name is somebody else's, or an earlier sandbox's."""
+
+    event = "PodOwnerMismatch"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something about one sandbox that failed and is tried again at ``until`` (monotonic seconds)."""
+
+    message: str
+    delay: float
+    until: float
+
+
+class SandboxActs:
+    """Performs acts; remembers which incarnations of pods it has initialised."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._initialised: dict[Key, str] = {}
+        self._perform: dict[Act, Callable[[Seen], Awaitable[None]]] = {
+            Act.CREATE_POD: self._create_pod,
+            Act.DELETE_POD: self._delete_pod,
+            Act.FREEZE: self._freeze,
+            Act.THAW: self._thaw,
+            Act.INIT: self._init,
+            Act.RELEASE: self._release,
+        }
+
+    async def perform(self, act: Act, seen: Seen) -> None:
+        """Do it. Raises TemplateProblem, InitFailed (tried again later), KubeError."""
+        await self._perform[act](seen)
+
+    def initialised(self, sandbox: Sandbox, pod: Pod) -> bool:
+        """Whether ``INIT`` was done for this run of this pod."""
+        return self._initialised.get(sandbox.key) == pod_reading.incarnation(pod)
+
+    def forget(self, key: Key) -> None:
+        """The sandbox is gone."""
+        self._initialised.pop(key, None)
+
+    async def confirm_loss(self, sandbox: Sandbox) -> bool:
+        """Whether the server agrees that there is no pod; if there is one, the cache learns of it."""
+        try:
+            pod = await self._world.cluster.get(kinds.POD, sandbox.namespace, sandbox.name)
+        except errors.NotFound:
+            return True
+        self._world.pods.observe(pod)
+        return self._world.pods.get(*sandbox.key) is None
+
+    async def _create_pod(self, seen: Seen) -> None:
+        sandbox, world = seen.sandbox, self._world
+        source = await template_source(world, sandbox)
+        body = pod_body.pod_body(
+            sandbox,
+            source.template,
+            source.volume_claims,
+            template_hash=source.hash,
+            runtime_image=world.settings.runtime_image,
+        )
+        for claim in pod_body.claim_bodies(sandbox, source.volume_claims):
+            try:
+                await world.cluster.create(kinds.PVC, sandbox.namespace, claim)
+            except errors.AlreadyExists:
+                continue
+        try:
+            pod = await world.cluster.create(kinds.POD, sandbox.namespace, body)
+        except errors.AlreadyExists:
+            pod = await world.cluster.get(kinds.POD, sandbox.namespace, sandbox.name)
+            if not pod_reading.owned_by(pod, sandbox.uid):
+                raise PodOwnerMismatch(f"pod {pod.name} belongs to another owner; waiting for it to go") from None
+        world.pods.observe(pod)
+
+    async def _delete_pod(self, seen: Seen) -> None:
+        pod = seen.pod
+        if pod is None:
+            return
+        grace = None if seen.sandbox.meta.deletion_timestamp else _STOP_GRACE
+        try:
+            await self._world.cluster.delete(kinds.POD, pod.namespace, pod.name, uid=pod.uid, grace_seconds=grace)
+        except (errors.NotFound, errors.Conflict):
+            await self.confirm_loss(seen.sandbox)
+
+    async def _freeze(self, seen: Seen) -> None:
+        """Where no node can, the runtime does it; the annotation then records that it was done."""
+        if not seen.freezer and seen.pod is not None:
+            await self._world.runtime.freeze(seen.pod.status.pod_ip, self._token(seen.sandbox), timeout=_INIT_TIMEOUT)
+        await self._ask(seen, "frozen")
+
+    async def _thaw(self, seen: Seen) -> None:
+        if not seen.freezer and seen.pod is not None:
+            await self._world.runtime.unfreeze(seen.pod.status.pod_ip, self._token(seen.sandbox), timeout=_INIT_TIMEOUT)
+        await self._ask(seen, "running")
+
+    async def _ask(self, seen: Seen, state: str) -> None:
+        if seen.pod is None:
+            return
+        patch = {"metadata": {"uid": seen.pod.uid, "annotations": {labels.DESIRED_STATE: state}}}
+        answer = await self._world.cluster.patch(kinds.POD, seen.pod.namespace, seen.pod.name, patch)
+        self._world.pods.observe(answer)
+
+    async def _init(self, seen: Seen) -> None:
+        sandbox, pod = seen.sandbox, seen.pod
+        if pod is None:
+            return
+        sandbox_id = sandbox.meta.labels.get(labels.SANDBOX_ID, "")
+        wanted = sandbox.meta.annotations.get(labels.SHOULD_INIT_ENVD) != "false"
+        if sandbox_id and wanted and pod_body.wants_runtime({"spec": {"containers": pod.spec.containers}}):
+            env = await stored_environment(self._world.cluster, sandbox)
+            token = self._token(sandbox)
+            body = init_body(token, env, sandbox, sandbox_id)
+            await self._world.runtime.init(pod.status.pod_ip, body, token, timeout=_INIT_TIMEOUT)
+        self._initialised[sandbox.key] = pod_reading.incarnation(pod)
+
+    def _token(self, sandbox: Sandbox) -> str | None:
+        sandbox_id = sandbox.meta.labels.get(labels.SANDBOX_ID)
+        if not sandbox_id or sandbox.meta.annotations.get(labels.SECURE) == "false":
+            return None
+        return access_token(self._world.seed, sandbox_id)
+
+    async def _release(self, seen: Seen) -> None:
+        sandbox = seen.sandbox
+        kept = [name for name in sandbox.meta.finalizers if name != labels.FINALIZER_SANDBOX]
+        patch = {"metadata": {"finalizers": kept}}
+        try:
+            answer = await self._world.cluster.patch(
+                kinds.SANDBOX,
+                sandbox.namespace,
+                sandbox.name,
+                patch,
+                resource_version=sandbox.meta.resource_version,
+            )
+        except errors.NotFound:
+            return
+        if not answer.meta.deletion_timestamp or kept:
+            self._world.sandboxes.observe(answer)

@@ -1,0 +1,90 @@
+"""A Sandbox's status: which differences are news, and which can wait.
+
+A pool member should cost one status write in its youth: Running and Ready at once. So "Pending", explanations and
+``observedGeneration`` wait two seconds, by which time they are mostly no longer true or needed; what somebody waits
+for (phases, Ready, pause and resume, an address) is written at once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from appliance.api import conditions, kinds
+from appliance.api.conditions import Phase
+from appliance.api.structs import Sandbox, SandboxStatus
+from appliance.controller.condition_list import as_json
+from appliance.controller.patience import Patience
+from appliance.controller.world import Key, World
+
+LAZY = 2.0
+"""Seconds that what is not urgent waits."""
+
+
+class SandboxStatusWriter:
+    """Writes statuses of sandboxes."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._patience: Patience[Key] = Patience(time.monotonic)
+
+    async def write(self, sandbox: Sandbox, wanted: SandboxStatus) -> float | None:
+        """Write if due; else the seconds until it is, or None when there is nothing to say.
+
+        Raises KubeError; Conflict when the sandbox is not the one the status was decided from.
+        """
+        if wanted == sandbox.status:
+            self._patience.clear(sandbox.key)
+            return None
+        if not urgent(sandbox.status, wanted):
+            left = self._patience.left(sandbox.key, LAZY)
+            if left > 0:
+                return left
+        patch = {"metadata": {"uid": sandbox.uid}, "status": changes(sandbox.status, wanted)}
+        answer = await self._world.cluster.patch(
+            kinds.SANDBOX, sandbox.namespace, sandbox.name, patch, subresource="status"
+        )
+        self._patience.clear(sandbox.key)
+        self._world.sandboxes.observe(answer)
+        return None
+
+    def forget(self, key: Key) -> None:
+        """The sandbox is gone."""
+        self._patience.clear(key)
+
+
+def urgent(old: SandboxStatus, new: SandboxStatus) -> bool:
+    """Whether somebody may be waiting for this change."""
+    if new.phase != old.phase and not (old.phase == "" and new.phase == Phase.PENDING):
+        return True
+    if new.sandbox_ip != old.sandbox_ip and new.phase != Phase.PENDING:
+        return True
+    before = {item.type: item.status for item in old.conditions}
+    for item in new.conditions:
+        if item.status != before.get(item.type, "False"):
+            return True
+        if item.reason in (conditions.Reason.FAILED, conditions.Reason.POD_CREATE_FAILED):
+            known = conditions.find(old.conditions, item.type)
+            if known is None or known.reason != item.reason:
+                return True
+    return False
+
+
+def changes(old: SandboxStatus, new: SandboxStatus) -> dict[str, Any]:
+    """The merge patch from one status to the other: only fields that differ."""
+    before, after = _as_json(old), _as_json(new)
+    return {key: value for key, value in after.items() if value != before[key]}
+
+
+def _as_json(status: SandboxStatus) -> dict[str, Any]:
+    place = status.pod_info
+    return {
+        "observedGeneration": status.observed_generation,
+        "phase": status.phase,
+        "message": status.message,
+        "conditions": as_json(status.conditions),
+        "podInfo": {"nodeName": place.node_name, "podIP": place.pod_ip, "podUID": place.pod_uid},
+        "nodeName": status.node_name,
+        "sandboxIp": status.sandbox_ip,
+        "updateRevision": status.update_revision,
+    }

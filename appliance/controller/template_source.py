@@ -1,0 +1,56 @@
+"""Where a sandbox's pod template comes from: its own spec, or the SandboxTemplate it refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.api import kinds, labels
+from appliance.api.structs import Sandbox, SandboxTemplate
+from appliance.controller.revision import TemplateProblem, hash_of
+from appliance.controller.world import World
+from appliance.kube import errors
+
+
+class TemplateMissing(TemplateProblem):
+    """The SandboxTemplate does not exist (yet)."""
+
+    event = "TemplateMissing"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a pod is built from."""
+
+    template: dict[str, Any]
+    volume_claims: Sequence[dict[str, Any]]
+    hash: str
+
+
+async def template_source(world: World, sandbox: Sandbox) -> Source:
+    """Resolve. Raises TemplateMissing, TemplateProblem, KubeError."""
+    spec = sandbox.spec
+    if spec.template is not None and spec.template_ref is not None:
+        raise TemplateProblem("spec.template and spec.templateRef: expected exactly one, got both")
+    claims: Sequence[dict[str, Any]] = spec.volume_claim_templates
+    template = spec.template
+    if spec.template_ref is not None:
+        found = await _referenced(world, sandbox.namespace, spec.template_ref.name)
+        template, claims = found.spec.template, claims or found.spec.volume_claim_templates
+    if not template:
+        raise TemplateProblem("spec.template or spec.templateRef: expected exactly one, got none")
+    known = sandbox.meta.labels.get(labels.TEMPLATE_HASH) if spec.template_ref is not None else None
+    return Source(template, claims, known or hash_of(template))
+
+
+async def _referenced(world: World, namespace: str, name: str) -> SandboxTemplate:
+    cached = world.templates.get(namespace, name)
+    if cached is not None:
+        return cached
+    try:
+        found = await world.cluster.get(kinds.SANDBOXTEMPLATE, namespace, name)
+    except errors.NotFound as error:
+        raise TemplateMissing(f"spec.templateRef.name: SandboxTemplate {name!r} does not exist") from error
+    world.templates.observe(found)
+    return found
