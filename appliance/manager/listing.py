@@ -48,13 +48,13 @@ class Page:
     """Running sandboxes that match the filter, on all pages."""
 
 
-def parse(arguments: Mapping[str, str]) -> Query:
-    """The query string's parameters. Raises Fault 400 naming the parameter."""
+def parse(arguments: Mapping[str, str], states: Iterable[str] = ()) -> Query:
+    """The query string's parameters; ``states`` are all values of ``state``. Raises Fault 400 naming the parameter."""
     ascending = _choice("order", arguments.get("order", "desc"), ("asc", "desc")) == "asc"
     token, started = arguments.get("nextToken"), arguments.get("startedAfter")
     return Query(
         metadata=parse_metadata(arguments.get("metadata", "")),
-        states=_states(arguments.get("state")),
+        states=_states(",".join(states)),
         ascending=ascending,
         started_after=_instant(started) if started else None,
         template=_template(arguments.get("template")),
@@ -134,7 +134,7 @@ def _position(token: str, *, ascending: bool) -> tuple[datetime, str]:
     return position
 
 
-def _states(text: str | None) -> frozenset[str]:
+def _states(text: str) -> frozenset[str]:
     if not text:
         return STATES
     return frozenset(_choice("state", part.strip(), ("running", "paused")) for part in text.split(","))

@@ -34,6 +34,7 @@ from appliance.manager.guest import Guests
 from appliance.manager.idempotency import Replays
 from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
+from appliance.manager.lookup import Finder
 from appliance.manager.observed import Observed
 from appliance.manager.roster import Roster
 from appliance.manager.routes import RosterRoutes
@@ -117,6 +118,7 @@ async def _serve(stack: AsyncExitStack, settings: ManagerSettings, cluster: Clus
         cluster=cluster,
         keys=keys,
         roster=roster,
+        finder=Finder(cluster, caches.sandboxes, roster, settings.namespace),
         lifecycle=lifecycle,
         creator=Creator(engine, templates, roster.get),
         replays=Replays(roster),

@@ -133,6 +133,10 @@ class Roster:
         """Whether its deletion is under way, or done."""
         return sandbox.uid in self._buried
 
+    def was_killed(self, sandbox_id: str) -> bool:
+        """Whether this id was killed here and its object is not gone yet."""
+        return sandbox_id in self._buried.values()
+
     def unbury(self, sandbox: Sandbox) -> None:
         """The deletion failed for certain: it is known again, as ``sandbox`` describes it."""
         if self._buried.pop(sandbox.uid, None) is not None:

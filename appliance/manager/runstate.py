@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from appliance.api import conditions
-from appliance.api.conditions import Phase
+from appliance.api.conditions import Phase, Reason
 from appliance.api.states import State, sandbox_state
 from appliance.api.structs import Sandbox
 
@@ -60,3 +60,12 @@ def is_ready(sandbox: Sandbox) -> bool:
     """Whether a resume is complete: running, and its runtime answers."""
     ready = conditions.is_true(sandbox.status.conditions, conditions.READY)
     return not sandbox.spec.paused and sandbox.status.phase == Phase.RUNNING and ready
+
+
+def pause_failure(sandbox: Sandbox, since: int) -> str | None:
+    """Why the pause asked for in generation ``since`` (or later) cannot be done; None while it still may be."""
+    found = conditions.find(sandbox.status.conditions, conditions.SANDBOX_PAUSED)
+    if found is None or found.status != "False" or found.reason != Reason.FAILED:
+        return None
+    observed = max(found.observed_generation, sandbox.status.observed_generation)
+    return (found.message or "no reason given") if observed >= since else None

@@ -13,12 +13,12 @@ from appliance.config import ManagerSettings
 from appliance.gateway.stats import Stats
 from appliance.kube.cluster import Cluster
 from appliance.manager.create import Creator
-from appliance.manager.errors import sandbox_not_found
 from appliance.manager.guest import Guests
 from appliance.manager.idempotency import Replays
 from appliance.manager.keys.model import ApiKey
 from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
+from appliance.manager.lookup import Finder
 from appliance.manager.observed import Observed
 from appliance.manager.roster import Entry, Roster
 from appliance.manager.runstate import Run
@@ -46,6 +46,7 @@ class Services:
     cluster: Cluster
     keys: KeyStore
     roster: Roster
+    finder: Finder
     lifecycle: Lifecycle
     creator: Creator
     replays: Replays
@@ -60,15 +61,9 @@ class Services:
     ready: Callable[[], bool] = lambda: True
     """False until every cache is filled."""
 
-    def entry(self, sandbox_id: str) -> tuple[Entry, Run]:
+    async def entry(self, sandbox_id: str) -> tuple[Entry, Run]:
         """The caller's sandbox, running or paused. Raises Fault 404 for anything else."""
-        entry = self.roster.get(sandbox_id)
-        if entry is None or not caller().may_see(entry.sandbox.namespace):
-            raise sandbox_not_found(sandbox_id)
-        run = self.roster.run_of(entry)
-        if run in (Run.GONE, Run.STARTING):
-            raise sandbox_not_found(sandbox_id)
-        return entry, run
+        return await self.finder.find(caller(), sandbox_id)
 
 
 def services() -> Services:

@@ -35,7 +35,7 @@ async def _connect(sandbox_id: str, *, default: int) -> Response:
     body = await read(Connect, optional=True)
     _refuse_cold_boot(body.memory)
     timeout = check_timeout(body.timeout, default=default, maximum=wired.settings.max_timeout)
-    entry, _ = wired.entry(sandbox_id)
+    entry, _ = await wired.entry(sandbox_id)
     resumed = await wired.lifecycle.connect(entry, timeout)
     return _handle(entry, 201 if resumed else 200)
 
@@ -47,7 +47,7 @@ async def resume(sandbox_id: str) -> Response:
     body = await read(Resume, optional=True)
     _refuse_cold_boot(body.memory)
     timeout = check_timeout(body.timeout, default=15, maximum=wired.settings.max_timeout)
-    entry, run = wired.entry(sandbox_id)
+    entry, run = await wired.entry(sandbox_id)
     if run is Run.RUNNING:
         raise Fault(409, f'Sandbox "{entry.sandbox_id}" is running already')
     await wired.lifecycle.resume(entry, timeout, auto_pause=body.auto_pause)
@@ -59,7 +59,7 @@ async def pause(sandbox_id: str) -> Response:
     """204 once it is paused, 409 when it was."""
     wired = services()
     body = await read(Pause, optional=True)
-    entry, run = wired.entry(sandbox_id)
+    entry, run = await wired.entry(sandbox_id)
     if body.memory is False:
         raise unsupported("memory: false", "a sandbox is paused as its template's pauseStrategy says")
     if body.require_healthy_guest and run is Run.RUNNING:
@@ -77,7 +77,7 @@ async def set_timeout(sandbox_id: str) -> Response:
         raise invalid("timeout", f"expected seconds of at least 0, got {body.timeout}")
     if body.timeout:
         check_timeout(body.timeout, default=0, maximum=wired.settings.max_timeout)
-    entry, _ = wired.entry(sandbox_id)
+    entry, _ = await wired.entry(sandbox_id)
     await wired.lifecycle.set_timeout(entry, body.timeout)
     return nothing()
 
@@ -87,7 +87,7 @@ async def refresh(sandbox_id: str) -> Response:
     """Keep it for at least so many seconds more."""
     wired = services()
     body = await read(Refresh, optional=True)
-    entry, _ = wired.entry(sandbox_id)
+    entry, _ = await wired.entry(sandbox_id)
     await wired.lifecycle.refresh(entry, max(body.duration, MIN_REFRESH))
     return nothing()
 
@@ -96,7 +96,7 @@ async def refresh(sandbox_id: str) -> Response:
 async def kill(sandbox_id: str) -> Response:
     """Delete it: once this is answered, nobody finds it and its connections are gone."""
     wired = services()
-    entry, _ = wired.entry(sandbox_id)
+    entry, _ = await wired.entry(sandbox_id)
     await wired.lifecycle.kill(entry)
     wired.guests.forget(entry.sandbox_id)
     return nothing()

@@ -57,7 +57,9 @@ async def list_v1() -> Response:
 @blueprint.get("/v2/sandboxes")
 async def list_v2() -> Response:
     """Filtered, ordered, in pages."""
-    page = listing.select(services().roster.visible(caller()), listing.parse(request.args))
+    page = listing.select(
+        services().roster.visible(caller()), listing.parse(request.args, request.args.getlist("state"))
+    )
     headers = {"X-Total-Running": str(page.running)}
     if page.next_token is not None:
         headers["X-Next-Token"] = page.next_token
@@ -68,7 +70,7 @@ async def list_v2() -> Response:
 async def detail(sandbox_id: str) -> Response:
     """Everything about one."""
     wired = services()
-    entry, run = wired.entry(sandbox_id)
+    entry, run = await wired.entry(sandbox_id)
     sizes = wired.sizer.of_sandbox(entry.sandbox)
     return json_response(view.detail(entry, run, sizes, wired.settings.domain))
 
@@ -93,7 +95,7 @@ async def metrics_of_many() -> Response:
 async def metrics(sandbox_id: str) -> Response:
     """The samples kept, between ``start`` and ``end`` (unix seconds, inclusive)."""
     wired = services()
-    entry, run = wired.entry(sandbox_id)
+    entry, run = await wired.entry(sandbox_id)
     start, end = _instant("start", 0), _instant("end", 1 << 62)
     if end < start:
         raise Fault(400, "end time cannot be before start time")

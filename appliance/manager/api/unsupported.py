@@ -43,7 +43,7 @@ def _refusal(feature: str, endpoint: str, path: str, methods: tuple[str, ...]) -
     async def refuse(**arguments: str) -> Response:
         # A sandbox that is not there stays 404, whatever was to be done with it.
         if "sandbox_id" in arguments:
-            services().entry(arguments["sandbox_id"])
+            await services().entry(arguments["sandbox_id"])
         raise not_implemented(feature)
 
     refuse.__doc__ = f"501: {feature}."

@@ -31,6 +31,7 @@ from appliance.manager.guest import Guests
 from appliance.manager.idempotency import Replays
 from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
+from appliance.manager.lookup import Finder
 from appliance.manager.main import Caches
 from appliance.manager.observed import Observed
 from appliance.manager.roster import Roster
@@ -69,7 +70,7 @@ class FakeCluster:
     def source(self, *_: Any) -> None:
         """Informers here are told of changes directly."""
 
-    async def get(self, kind: Kind[Any], namespace: str | None, name: str, *, type: Any = None) -> Any:
+    async def get(self, kind: Kind[Any], namespace: str | None, name: str) -> Any:
         await self._enter("get", kind, name)
         return self._decode(kind, self._find(kind, namespace, name))
 
@@ -246,6 +247,7 @@ class World:
             cluster=cluster,
             keys=self.keys,
             roster=self.roster,
+            finder=Finder(cluster, self.caches.sandboxes, self.roster, None),
             lifecycle=self.lifecycle,
             creator=Creator(self.engine, templates, self.roster.get),
             replays=Replays(self.roster),
