@@ -58,9 +58,11 @@ class Lifecycle:
         before = deadlines.timers_of(entry.sandbox)
         sandbox = await self._moves.change(entry.sandbox, self._pause_patch)
         failed = partial(pause_failure, since=sandbox.meta.generation)
-        sandbox = await self._moves.wait(
-            sandbox, lambda one: is_paused(one) or failed(one) is not None, PAUSE_WAIT, "pause"
-        )
+
+        def settled(one: Sandbox) -> bool:
+            return is_paused(one) or failed(one) is not None
+
+        sandbox = await self._moves.wait(sandbox, settled, PAUSE_WAIT, "pause")
         reason = failed(sandbox)
         if reason is not None and not is_paused(sandbox):
             await self._moves.change(sandbox, lambda *_: {"spec": {"paused": False, **before.patch()}})
@@ -90,9 +92,7 @@ class Lifecycle:
             return None if joined else self._resume_patch(sandbox, run, timeout, auto_pause)
 
         if self._roster.run_of(entry) is Run.PAUSING:
-            await self._moves.wait(
-                entry.sandbox, lambda one: is_paused(one) or not one.spec.paused, PAUSE_WAIT, "pause"
-            )
+            await self._moves.wait(entry.sandbox, _pause_over, PAUSE_WAIT, "pause")
         sandbox = await self._moves.change(entry.sandbox, decide)
         sandbox = await self._moves.wait(sandbox, is_ready, RESUME_WAIT, "resume")
         if joined:
@@ -174,3 +174,7 @@ class Lifecycle:
 
 class _NotRunning(Exception):
     """The sandbox is not running (any more)."""
+
+
+def _pause_over(sandbox: Sandbox) -> bool:
+    return is_paused(sandbox) or not sandbox.spec.paused

@@ -7,7 +7,7 @@
 import asyncio
 import copy
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,11 +18,12 @@ import aiohttp
 import pytest
 
 from appliance.api import labels, times
-from appliance.api.kinds import NAMESPACE, SANDBOX, SANDBOXSET, SECRET, Kind
+from appliance.api.kinds import NAMESPACE, POD, SANDBOX, SANDBOXSET, SECRET, Kind
 from appliance.claims.engine import ClaimEngine
 from appliance.config import KubeSettings, ManagerSettings
 from appliance.gateway.stats import Stats
 from appliance.kube import codec, errors
+from appliance.kube.cluster import Listing
 from appliance.kube.codec import Event
 from appliance.kube.metrics import KubeMetrics
 from appliance.manager.app import create_app
@@ -73,6 +74,15 @@ class FakeCluster:
     async def get(self, kind: Kind[Any], namespace: str | None, name: str) -> Any:
         await self._enter("get", kind, name)
         return self._decode(kind, self._find(kind, namespace, name))
+
+    async def list(self, kind: Kind[Any], namespace: str | None = None, *, label_selector: str, limit: int) -> Any:
+        await self._enter("list", kind, label_selector)
+        key, _, value = label_selector.partition("=")
+        found = [one for one in self._of(kind) if one["metadata"].get("labels", {}).get(key) == value]
+        return Listing([self._decode(kind, one) for one in found[:limit]], "1")
+
+    def _of(self, kind: Kind[Any]) -> Sequence[Body]:
+        return [stored for (plural, _, _), stored in self.objects.items() if plural == kind.plural]
 
     async def create(self, kind: Kind[Any], namespace: str | None, body: Body) -> Any:
         meta = dict(body["metadata"])
@@ -290,8 +300,6 @@ class World:
         }
         await self.cluster.create(SANDBOX, pool.namespace, {"metadata": meta, "spec": {}, "status": status})
         pod = {"metadata": {"name": meta["name"]}, "status": {"phase": "Running"}}
-        from appliance.api.kinds import POD
-
         await self.cluster.create(POD, pool.namespace, pod)
 
     async def call(self, method: str, path: str, *, key: str | None = None, **options: Any) -> Any:
