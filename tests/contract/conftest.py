@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -22,6 +23,9 @@ from typing import Any
 
 import pytest
 
+from appliance.box import certificates
+from appliance.box.layout import write_private
+
 ROOT = Path(__file__).parents[2]
 _PROGRAM = """
 import asyncio, sys
@@ -37,12 +41,16 @@ class Ready(logging.Handler):
 logger = logging.getLogger("appliance.embedded.apiserver.main")
 logger.setLevel(logging.INFO)
 logger.addHandler(Ready())
-asyncio.run(run(ApiServerSettings(data_dir=Path(sys.argv[1]), listen=sys.argv[2], bookmark_interval=float(sys.argv[3]))))
+data = Path(sys.argv[1])
+asyncio.run(run(ApiServerSettings(
+    data_dir=data, listen=sys.argv[2], bookmark_interval=float(sys.argv[3]),
+    tls_cert=data / "tls" / "server.crt", tls_key=data / "tls" / "server.key",
+)))
 """
 
 
 class ApiServer:
-    """A running API server. ``url``, ``token``, ``kubeconfig`` (a path) and ``data_dir`` are what clients need."""
+    """A running API server. ``url`` (plain HTTP), ``token``, ``kubeconfig`` (a path; HTTPS) and ``data_dir``."""
 
     def __init__(self, data_dir: Path, listen: str = "127.0.0.1:0", bookmark_interval: float = 1.0) -> None:
         self.data_dir = data_dir
@@ -57,6 +65,8 @@ class ApiServer:
         """Starts the process and waits for its announcement; fails with its log when it does not come up."""
         (self.data_dir / "run").mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(self.token.encode()).hexdigest()
+        (self.data_dir / "tls").mkdir(exist_ok=True)
+        certificates.ensure(self.data_dir / "tls", "127.0.0.1", write_private)
         identity = {"user": "admin", "groups": ["system:masters"]}
         (self.data_dir / "run" / "tokens.json").write_text(json.dumps({digest: identity}))
         with (self.data_dir / "apiserver.log").open("a") as log:
@@ -69,17 +79,19 @@ class ApiServer:
                 env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             )
         assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-        if not self.url:
+        self.listen = self.process.stdout.readline().strip().removeprefix("https://")
+        if not self.listen:
             pytest.fail("the API server did not start: " + (self.data_dir / "apiserver.log").read_text())
-        self.listen = self.url.removeprefix("http://")
+        self.url = f"http://{self.listen}"
         self._write_kubeconfig()
 
     def _write_kubeconfig(self) -> None:
+        authority = base64.b64encode((self.data_dir / "tls" / "ca.crt").read_bytes()).decode()
+        cluster = {"server": f"https://{self.listen}", "certificate-authority-data": authority}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "box", "cluster": {"server": self.url}}],
+            "clusters": [{"name": "box", "cluster": cluster}],
             "users": [{"name": "admin", "user": {"token": self.token}}],
             "contexts": [{"name": "box", "context": {"cluster": "box", "user": "admin"}}],
             "current-context": "box",

@@ -26,6 +26,7 @@ from appliance.embedded.apiserver.builtin import builtin_resources
 from appliance.embedded.apiserver.control import crds, expiry
 from appliance.embedded.apiserver.control.garbage import GarbageCollector
 from appliance.embedded.apiserver.control.namespaces import Emptier, ensure_namespaces
+from appliance.embedded.apiserver.listener import Listener
 from appliance.embedded.apiserver.objects.crd_rules import resource_of
 from appliance.embedded.apiserver.objects.meta import copy_json
 from appliance.embedded.apiserver.relay import NodeRelay
@@ -86,15 +87,14 @@ async def serving(
         await _prepare(backend, custom)
         for name, loop_ in _loops(backend):
             await stack.enter_async_context(_task(loop_, name))
-        runner = _runner(backend, Tokens(settings.data_dir / "run" / "tokens.json"))
-        await runner.setup()
-        stack.push_async_callback(_stop, backend, runner)
+        server = _http(backend, Tokens(settings.data_dir / "run" / "tokens.json"))
         tls = _tls(settings)
-        site = web.TCPSite(runner, host, port, ssl_context=tls)
-        await site.start()
-        bound = runner.addresses[0]
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        yield Running(f"{'https' if tls else 'http'}://{shown}:{bound[1]}", backend)
+        listener = Listener(host, port, server, tls)
+        stack.push_async_callback(_stop, backend, listener, server)
+        listener.start()
+        shown, bound = listener.address
+        shown = f"[{shown}]" if ":" in shown else shown
+        yield Running(f"{'https' if tls else 'http'}://{shown}:{bound}", backend)
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -112,10 +112,11 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def _tls(settings: ApiServerSettings) -> ssl.SSLContext | None:
-    """The server's TLS context, or None for plain HTTP."""
+    """The server's TLS context, or None for plain HTTP alone."""
     if settings.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
     except (OSError, ssl.SSLError) as error:
@@ -177,21 +178,17 @@ def _loops(backend: Backend) -> Iterable[tuple[str, Any]]:
     return (("garbage", collector.run()), ("namespaces", emptier.run()), ("events", expiry.run(backend)))
 
 
-def _runner(backend: Backend, tokens: Tokens) -> web.ServerRunner:
-    server = web.Server(
-        Server(backend, tokens).handle,
-        access_log=None,
-        keepalive_timeout=75.0,
-        lingering_time=2.0,
-        handler_cancellation=False,
-    )
-    return web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT)
+def _http(backend: Backend, tokens: Tokens) -> web.Server[web.BaseRequest]:
+    handler = Server(backend, tokens).handle
+    return web.Server(handler, access_log=None, keepalive_timeout=75.0, lingering_time=2.0)
 
 
-async def _stop(backend: Backend, runner: web.ServerRunner) -> None:
+async def _stop(backend: Backend, listener: Listener, server: web.Server[web.BaseRequest]) -> None:
     backend.stopping.set()
+    await listener.close()
     backend.store.wake_all()
-    await runner.cleanup()
+    server.pre_shutdown()
+    await server.shutdown(SHUTDOWN_TIMEOUT)
 
 
 @contextlib.asynccontextmanager

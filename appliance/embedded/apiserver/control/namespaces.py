@@ -88,11 +88,11 @@ class Emptier:
             for record in self._store.items(resource, name) if res is not None and res.namespaced else ():
                 left = True
                 self._delete(res, record)
-        record = self._store.peek(NAMESPACES, "", name)
-        if left or record is None or self._store.staged_in(name):
+        space = self._store.peek(NAMESPACES, "", name)
+        if left or space is None or self._store.staged_in(name):
             return
         res = self._backend.registry.by_key(NAMESPACES)
-        obj = record.object()
+        obj = space.object()
         if res is not None and obj.get("spec", {}).get("finalizers"):
             obj["spec"] = {}
             writer.restage(self._backend, res, obj, _OPTIONS)

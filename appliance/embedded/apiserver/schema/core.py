@@ -57,7 +57,7 @@ def core_types() -> dict[str, list[CoreField] | str]:
 
 
 def _field(words: list[str]) -> CoreField:
-    options = dict((*word.split("=", 1), "")[:2] for word in words[2:])
+    options = {name: value for name, _, value in (word.partition("=") for word in words[2:])}
     return CoreField(words[0].rstrip("!"), words[1], words[0].endswith("!"), options)
 
 

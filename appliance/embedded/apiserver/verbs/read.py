@@ -47,7 +47,7 @@ async def list_(backend: Backend, call: Call) -> web.StreamResponse:
     res = call.resource
     form = wanted(call.http)
     if form is Form.TABLE:
-        shown = table(res, records, metadata["resourceVersion"], call.query)
+        shown = table(res, records, "", call.query)
         shown["metadata"] = metadata
         return json_value(shown)
     if form is Form.METADATA:
