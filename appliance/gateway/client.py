@@ -17,7 +17,7 @@ from appliance.gateway import errors
 from appliance.gateway.compose import Origin
 from appliance.gateway.errors import Problem
 from appliance.gateway.exchange import Exchange
-from appliance.gateway.request_head import BadRequest, parse_request
+from appliance.gateway.request_head import BadRequest
 
 if TYPE_CHECKING:
     from appliance.gateway.hub import Hub
@@ -161,7 +161,7 @@ class Client(asyncio.Protocol):
     def _begin(self, head: bytes, rest: bytes) -> bytes:
         """One request; returns what follows its body."""
         try:
-            request = parse_request(head)
+            request = self.hub.requests.read(head)
         except BadRequest as error:
             self.refuse(Problem(error.status, error.message, plain=error.message.startswith("Invalid ")))
             return b""

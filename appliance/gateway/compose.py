@@ -20,7 +20,7 @@ class Origin:
     def of(cls, address: str, *, tls: bool) -> Origin:
         """``address``: the peer's IP address."""
         client, scheme = address.encode("latin-1"), b"https" if tls else b"http"
-        return cls(client, scheme, b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b" % (client, scheme))
+        return cls(client, scheme, b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b" % (client, scheme))
 
 
 def compose_request(request: RequestHead, path: bytes, host: bytes | None, prefix: bytes, origin: Origin) -> bytes:
@@ -31,21 +31,16 @@ def compose_request(request: RequestHead, path: bytes, host: bytes | None, prefi
         host: Value of ``Host``; None (HTTP/1.0 without one) becomes empty, as RFC 9112 §3.2 demands.
         prefix: What was removed in front of the path; sent as ``X-Forwarded-Prefix``.
     """
-    parts = [b"%b %b HTTP/1.1\r\nHost: %b" % (request.method, path, host or b""), *request.lines]
-    if request.chunked:
-        parts.append(b"Transfer-Encoding: chunked")
-    elif request.length is not None:
-        parts.append(b"Content-Length: %d" % request.length)
-    if request.upgrade is not None:
-        parts.append(b"Connection: Upgrade\r\nUpgrade: " + request.upgrade)
-    if not request.forwarded and not prefix:
-        parts.append(origin.lines)
+    fields = request.fields
+    if fields.forwarded or prefix:
+        tail = b"".join([b"\r\n" + line for line in _forwarded(fields.forwarded, prefix, origin)])
     else:
-        parts += _forwarded(request.forwarded, prefix, origin)
+        tail = origin.lines
     if request.host:
-        parts.append(b"X-Forwarded-Host: " + request.forwarded.get(b"x-forwarded-host", request.host))
-    parts.append(b"\r\n")
-    return b"\r\n".join(parts)
+        tail += b"\r\nX-Forwarded-Host: " + fields.forwarded.get(b"x-forwarded-host", request.host)
+    if request.upgrade is not None:
+        tail += b"\r\nConnection: Upgrade\r\nUpgrade: " + request.upgrade
+    return b"%b %b HTTP/1.1\r\nHost: %b%b%b\r\n\r\n" % (request.method, path, host or b"", fields.block, tail)
 
 
 def _forwarded(received: dict[bytes, bytes], prefix: bytes, origin: Origin) -> list[bytes]:

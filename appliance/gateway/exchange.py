@@ -97,7 +97,7 @@ class Exchange:
     def _to_control(self, target: ControlTarget) -> None:
         self.kind = "control"
         self._limit = self._hub.settings.max_control_body
-        if (self.request.length or 0) > self._limit:
+        if (self.request.fields.length or 0) > self._limit:
             self.refuse(errors.BODY_TOO_LARGE)
             return
         self._send(compose_request(self.request, target.path, self.request.host, target.prefix, self.client.origin))
@@ -137,7 +137,7 @@ class Exchange:
             self.refuse(errors.port_closed(target.sandbox_id, target.port))
             return
         if route.traffic_token is not None and target.port != PORT_ENVD and not request.preflight:
-            given = request.traffic_token
+            given = request.fields.traffic_token
             if given is None or not hmac.compare_digest(given, route.traffic_token.encode()):
                 self.refuse(errors.traffic_token(target.sandbox_id, missing=given is None))
                 return
@@ -239,7 +239,7 @@ class Exchange:
         self.client.send(
             errors.render(
                 problem,
-                user_agent=request.user_agent,
+                user_agent=request.fields.user_agent,
                 head_only=request.method == b"HEAD",
                 close=not self.keep_alive,
             )
@@ -316,7 +316,6 @@ class Exchange:
         self.responded = self.raw = True
         self.keep_alive = False
         self._replay = self._body = None
-        self.request.lines = []
         self._hub.stats.answered(self.kind, 101)
         self._hub.stats.open_upgrades += 1
         self.client.send(head.compose(b"Upgrade", decoded=False) + rest)
@@ -328,6 +327,7 @@ class Exchange:
 
 
 def _framing(request: RequestHead) -> Body | None:
-    if request.chunked:
-        return ChunkedBody()
-    return LengthBody(request.length) if request.length else None
+    if not request.has_body:
+        return None
+    fields = request.fields
+    return ChunkedBody() if fields.chunked else LengthBody(fields.length or 0)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from appliance.config import GatewaySettings
 from appliance.gateway.errors import Problem, refused
 from appliance.gateway.pool import Pool
+from appliance.gateway.request_head import RequestReader
+from appliance.gateway.response_head import ResponseReader
 from appliance.gateway.routes import Refusal, Routes
 from appliance.gateway.stats import Stats
 
@@ -39,6 +41,8 @@ class Hub:
             total=settings.upstream_idle_total,
             idle_timeout=settings.upstream_idle_timeout,
         )
+        self.requests = RequestReader()
+        self.responses = ResponseReader()
         self.clients: set[Client] = set()
         self.exchanges: dict[str, set[Exchange]] = {}
         """Sandbox id → its exchanges in flight, raw splices included."""

@@ -6,32 +6,36 @@ codings) is refused, because the client's connection may next carry the answer o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
 import httptools
 
 from appliance.gateway.bodies import Body, ChunkedBody, LengthBody, UntilClose
+from appliance.gateway.request_head import REMEMBERED, REMEMBERED_SIZE
+
+_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2}) ([\t\x20-\x7e]*)\r\n")
 
 
 class BadResponse(Exception):
     """The upstream's head cannot be understood; the client gets 502."""
 
 
-class ResponseHead:
-    """One response head. Class attributes are the values of absent fields."""
+class ResponseFields:
+    """The header fields of an answer, without its status line; shared by answers with the same bytes."""
 
-    status = 0
-    reason = b""
-    http10 = False
     length: int | None = None
     chunked = False
     upgrade: bytes | None = None
     fault: str | None = None
-    _complete = False
+    complete = False
+    reason = b""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
+        self.block = b""
+        """All that goes on to the client, joined."""
         self.connection: list[bytes] = []
 
     def on_status(self, reason: bytes) -> None:
@@ -45,89 +49,121 @@ class ResponseHead:
             special(self, value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
-        self._complete = True
+        self.complete = True
 
-    def finish(self, parser: httptools.HttpResponseParser) -> None:
-        """Settle what depends on several fields. Raises BadResponse."""
-        if not self._complete:
-            raise BadResponse("the head is malformed")
-        self.status = parser.get_status_code()
-        self.http10 = parser.get_http_version() != "1.1"
-        if self.fault is not None or not 100 <= self.status <= 999:
-            raise BadResponse(self.fault or "the status is not a number of three digits")
+    def finish(self) -> None:
+        """Settle what depends on several fields."""
         nominated = frozenset(self.connection) - {b"close", b"keep-alive", b"upgrade", b""}
         if nominated:
             self.lines = [line for line in self.lines if line.partition(b":")[0].lower() not in nominated]
+        self.block = b"".join([b"\r\n" + line for line in self.lines])
 
-    @property
-    def reusable(self) -> bool:
-        """The upstream keeps its connection open after this answer."""
-        if self.http10:
-            return b"keep-alive" in self.connection
-        return b"close" not in self.connection
+
+class ResponseHead:
+    """One response head."""
+
+    __slots__ = ("fields", "reason", "reusable", "status")
+
+    def __init__(self, status: int, reason: bytes, fields: ResponseFields, *, http10: bool) -> None:
+        self.status = status
+        self.reason = reason
+        self.fields = fields
+        if http10:
+            self.reusable = b"keep-alive" in fields.connection
+            """The upstream keeps its connection open after this answer."""
+        else:
+            self.reusable = not fields.connection or b"close" not in fields.connection
 
     def body(self, method: bytes, *, decode: bool) -> Body | None:
         """The framing of the body that follows (RFC 9112 §6.3), None without one."""
         if method == b"HEAD" or self.status in (204, 304) or self.status < 200:
             return None
-        if self.chunked:
+        fields = self.fields
+        if fields.chunked:
             return ChunkedBody(decode=decode)
-        if self.length is None:
+        if fields.length is None:
             return UntilClose()
-        return LengthBody(self.length) if self.length else None
+        return LengthBody(fields.length) if fields.length else None
 
     def compose(self, connection: bytes | None, *, decoded: bool) -> bytes:
         """The head for the client; ``connection`` is the value of that field, ``decoded``: chunks were taken off."""
-        parts = [b"HTTP/1.1 %d %b" % (self.status, self.reason), *self.lines]
-        if self.chunked and not decoded and self.status not in (204, 304) and self.status >= 200:
-            parts.append(b"Transfer-Encoding: chunked")
-        elif self.length is not None and self.status != 204 and self.status >= 200:
-            parts.append(b"Content-Length: %d" % self.length)
-        if self.upgrade is not None and self.status in (101, 426):
-            parts.append(b"Upgrade: " + self.upgrade)
+        fields, status = self.fields, self.status
+        framing = b""
+        if fields.chunked:
+            if not decoded and status >= 200 and status not in (204, 304):
+                framing = b"\r\nTransfer-Encoding: chunked"
+        elif fields.length is not None and status >= 200 and status != 204:
+            framing = b"\r\nContent-Length: %d" % fields.length
+        if fields.upgrade is not None and status in (101, 426):
+            framing += b"\r\nUpgrade: " + fields.upgrade
         if connection is not None:
-            parts.append(b"Connection: " + connection)
-        parts.append(b"\r\n")
-        return b"\r\n".join(parts)
+            framing += b"\r\nConnection: " + connection
+        return b"HTTP/1.1 %d %b%b%b\r\n\r\n" % (status, self.reason, fields.block, framing)
 
 
-def parse_response(head: bytes) -> ResponseHead:
-    """Read one complete head, ``head`` ending with its empty line. Raises BadResponse."""
-    response = ResponseHead()
-    parser = httptools.HttpResponseParser(response)
+class ResponseReader:
+    """Reads heads; remembers fields by their bytes, as ``RequestReader`` does."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, ResponseFields] = {}
+
+    def read(self, head: bytes) -> ResponseHead:
+        """Read one complete head, ``head`` ending with its empty line. Raises BadResponse."""
+        line = _LINE.match(head)
+        if line is not None:
+            fields = self._known.get(head[line.end() :])
+            if fields is not None:
+                minor, status, reason = line.groups()
+                return ResponseHead(int(status), reason, fields, http10=minor == b"0")
+        response = _parse(head)
+        if line is not None and len(head) <= REMEMBERED_SIZE:
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[head[line.end() :]] = response.fields
+        return response
+
+
+def _parse(head: bytes) -> ResponseHead:
+    fields = ResponseFields()
+    parser = httptools.HttpResponseParser(fields)
     try:
         parser.feed_data(head)
     except httptools.HttpParserUpgrade:
         pass  # 101: the caller switches to raw bytes
     except httptools.HttpParserError as error:
         raise BadResponse(f"the head is malformed: {error}") from None
-    response.finish(parser)
-    return response
+    status = parser.get_status_code()
+    if not fields.complete or fields.fault is not None or not 100 <= status <= 999:
+        raise BadResponse(fields.fault or "the head is malformed")
+    fields.finish()
+    return ResponseHead(status, fields.reason, fields, http10=parser.get_http_version() != "1.1")
 
 
-def _dropped(head: ResponseHead, value: bytes) -> None:
+def _dropped(head: ResponseFields, value: bytes) -> None:
     """A field of one hop."""
 
 
-def _connection(head: ResponseHead, value: bytes) -> None:
+def _connection(head: ResponseFields, value: bytes) -> None:
     head.connection += [token.strip(b" \t").lower() for token in value.split(b",")]
 
 
-def _content_length(head: ResponseHead, value: bytes) -> None:
+def _content_length(head: ResponseFields, value: bytes) -> None:
     head.length = int(value)  # llhttp has seen digits only, and one field only
 
 
-def _transfer_encoding(head: ResponseHead, value: bytes) -> None:
+def _transfer_encoding(head: ResponseFields, value: bytes) -> None:
     if head.chunked or value.lower() != b"chunked":
         head.fault = "its Transfer-Encoding is not chunked"
     head.chunked = True
 
 
-def _upgrade(head: ResponseHead, value: bytes) -> None:
+def _upgrade(head: ResponseFields, value: bytes) -> None:
     head.upgrade = value
 
 
-_SPECIAL: Final[dict[bytes, Callable[[ResponseHead, bytes], None]]] = {
+_SPECIAL: Final[dict[bytes, Callable[[ResponseFields, bytes], None]]] = {
     b"connection": _connection,
     b"keep-alive": _dropped,
     b"proxy-connection": _dropped,

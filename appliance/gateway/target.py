@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
-from appliance.gateway.request_head import RequestHead
+from appliance.gateway.request_head import Fields, RequestHead
 
 PORT_ENVD: Final = 49983
 CONTROL_PREFIX: Final = b"/kruise/api"
@@ -30,8 +29,7 @@ class InvalidAddress(Exception):
     """400 with the text that the E2B proxy uses."""
 
 
-@dataclass(frozen=True, slots=True)
-class ControlTarget:
+class ControlTarget(NamedTuple):
     """The control API."""
 
     path: bytes
@@ -40,8 +38,7 @@ class ControlTarget:
     """What was removed from the path."""
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxTarget:
+class SandboxTarget(NamedTuple):
     """One port of one sandbox."""
 
     sandbox_id: str
@@ -56,18 +53,29 @@ def decide(request: RequestHead) -> ControlTarget | SandboxTarget:
     Raises:
         InvalidAddress: ``missing header``, ``Invalid host``, ``Invalid sandbox ID`` or ``Invalid sandbox port``.
     """
-    if request.sandbox_id is not None or request.sandbox_port is not None:
-        if request.sandbox_id is None or request.sandbox_port is None:
-            raise InvalidAddress("missing header")
-        return SandboxTarget(_sandbox_id(request.sandbox_id), _port(request.sandbox_port), request.url)
-    host = request.host or b""
-    if _HOST.fullmatch(host) is None:
-        raise InvalidAddress("Invalid host")
-    if host[:1].isdigit() and (target := _by_host(host, request.url)) is not None:
-        return target
+    fields = request.fields
+    if request.host is not fields.host:  # an absolute target overrides what the fields say
+        address = _named(fields, request.host)
+    elif fields.address is False:
+        address = fields.address = _named(fields, request.host)
+    else:
+        address = cast("tuple[str, int] | None", fields.address)
+    if address is not None:
+        return SandboxTarget(address[0], address[1], request.url)
     if request.url.startswith(b"/kruise/"):
         return _by_path(request.url)
     return ControlTarget(request.url)
+
+
+def _named(fields: Fields, host: bytes | None) -> tuple[str, int] | None:
+    """The sandbox that headers or host name."""
+    if fields.sandbox_id is not None or fields.sandbox_port is not None:
+        if fields.sandbox_id is None or fields.sandbox_port is None:
+            raise InvalidAddress("missing header")
+        return _sandbox_id(fields.sandbox_id), _port(fields.sandbox_port)
+    if _HOST.fullmatch(host or b"") is None:
+        raise InvalidAddress("Invalid host")
+    return _by_host(host) if host and host[:1].isdigit() else None
 
 
 def reserved(target: SandboxTarget) -> bool:
@@ -80,12 +88,12 @@ def reserved(target: SandboxTarget) -> bool:
     return posixpath.normpath(b"/" + path.lstrip(b"/")).lower() in RESERVED
 
 
-def _by_host(host: bytes, path: bytes) -> SandboxTarget | None:
+def _by_host(host: bytes) -> tuple[str, int] | None:
     label = host.partition(b".")[0].partition(b":")[0]
     match = _LABEL.fullmatch(label)
     if match is None or match[2].isdigit():  # 10-0-0-5.example.org is the name of a machine
         return None
-    return SandboxTarget(_sandbox_id(match[2].lower()), _port(match[1]), path)
+    return _sandbox_id(match[2].lower()), _port(match[1])
 
 
 def _by_path(url: bytes) -> ControlTarget | SandboxTarget:

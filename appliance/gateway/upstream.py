@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final, cast
 
 from appliance.gateway.bodies import Body, BodyError, ChunkedBody, UntilClose
-from appliance.gateway.response_head import BadResponse, ResponseHead, parse_response
+from appliance.gateway.response_head import BadResponse, ResponseHead
 
 if TYPE_CHECKING:
     from appliance.gateway.exchange import Exchange
@@ -129,7 +129,7 @@ class Upstream(asyncio.Protocol):
             self._buffer.clear()
         while (end := data.find(b"\r\n\r\n")) >= 0:
             try:
-                head = parse_response(data[: end + 4])
+                head = self._hub.responses.read(data[: end + 4])
             except BadResponse:
                 self.fail()
                 return
@@ -156,7 +156,7 @@ class Upstream(asyncio.Protocol):
         decode = exchange.request.http10
         body = head.body(exchange.request.method, decode=decode)
         first = exchange.response_head(
-            head, delimited=not isinstance(body, UntilClose), decoded=decode and head.chunked
+            head, delimited=not isinstance(body, UntilClose), decoded=decode and head.fields.chunked
         )
         self._head = head
         if body is None:

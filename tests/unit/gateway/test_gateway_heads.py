@@ -20,7 +20,9 @@ async def test_a_request_may_be_split_at_every_byte(world, echo_handler):
     """Wherever the network cuts two pipelined requests, chunked body included, the answers are the same."""
     await world.serve(echo_handler)
     await world.start()
-    first = f"POST /a HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5;x=y\r\nhello\r\n0\r\nT: v\r\n\r\n"
+    first = (
+        f"POST /a HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5;x=y\r\nhello\r\n0\r\nT: v\r\n\r\n"
+    )
     second = f"POST /b HTTP/1.1\r\n{HEAD}Content-Length: 4\r\n\r\nwxyz"
     whole = (first + second).encode()
     client = await world.connect()
@@ -96,7 +98,15 @@ async def test_doubtful_requests_are_refused_and_the_connection_ends(world, echo
 
 @pytest.mark.parametrize(
     "chunks",
-    ["g\r\n", "3\nabc\r\n0\r\n\r\n", "+3\r\nabc\r\n", "3\r\nabcd\r\n", "3;a\rb\r\nabc\r\n", "0x3\r\nabc\r\n", "3" * 17 + "\r\n"],
+    [
+        "g\r\n",
+        "3\nabc\r\n0\r\n\r\n",
+        "+3\r\nabc\r\n",
+        "3\r\nabcd\r\n",
+        "3;a\rb\r\nabc\r\n",
+        "0x3\r\nabc\r\n",
+        "3" * 17 + "\r\n",
+    ],
 )
 async def test_bad_chunks_are_400(world, echo_handler, chunks):
     """A chunked body that breaks its framing is cut off, and so is the upstream that was receiving it."""
@@ -173,7 +183,9 @@ async def test_http_1_0_clients_are_served(world, address):
         while True:
             path = (await peer.head()).split()[1]
             if path == b"/chunked":
-                await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+                await peer.send(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+                )
             else:
                 await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
