@@ -50,12 +50,11 @@ class EnvdApp:
         settings: RuntimeSettings,
         state: RuntimeState,
         channel: SupervisorChannel | None = None,
-        users: Users | None = None,
     ) -> None:
         self._settings = settings
         self._state = state
         self._channel = channel
-        self._context = Context(settings, state, users or Users())
+        self._context = Context(settings, state, Users(settings.etc))
         self._metrics = Metrics()
         self._filesystem = FilesystemService(self._context)
         methods = {**ProcessService(self._context).methods(), **self._filesystem.methods()}

@@ -102,6 +102,8 @@ class Runtime:
             await start()
         except OSError as error:
             log.warning("the %s does not listen on port %d: %s", name, port, error.strerror or error)
+        except Exception:
+            log.exception("the %s does not start; commands and files work without it", name)
 
     async def _start_tunnel(self) -> None:
         assert self._tunnel is not None
@@ -110,8 +112,11 @@ class Runtime:
     async def _start_interpreter(self) -> None:
         from appliance.runtime.interpreter.app import create_app
 
-        self._interpreter = create_app(self._state, self._channel)
-        await self._listen("interpreter", self._interpreter, self._settings.interpreter_port)
+        channel: Any = self._channel  # here the supervisor's whole channel is needed, not only its ``save_state``
+        interpreter = create_app(self._state, channel)
+        await self._listen("interpreter", interpreter, self._settings.interpreter_port)
+        self._interpreter = interpreter
+        await interpreter.start()
         await self._interpreter.start()  # once the port is ours: a kernel costs memory
 
     async def stop(self) -> None:
@@ -119,6 +124,8 @@ class Runtime:
         for listener in self._listeners:
             listener.stop_accepting()
         await asyncio.gather(*(listener.drain() for listener in self._listeners))
+        if self._interpreter is not None:
+            await self._interpreter.close()
         if self._tunnel is not None:
             await self._tunnel.close()
         if self._interpreter is not None:

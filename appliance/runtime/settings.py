@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -35,6 +36,8 @@ class RuntimeSettings:
     """Serve the loopback tunnel at all."""
     envd_version: str = ENVD_VERSION
 
+    etc: Path = Path("/etc")
+    """Directory of the ``passwd`` and ``group`` that name the sandbox's users."""
     access_token: str | None = None
     """Token demanded from the start; None: open until ``/init`` brings one."""
     default_user: str | None = "user"
