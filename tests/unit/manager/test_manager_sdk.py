@@ -90,3 +90,26 @@ async def test_a_kill_while_creating_in_parallel_leaves_each_with_its_own(world:
     made = await asyncio.gather(*(AsyncSandbox.create("python", **options) for _ in range(3)))
     assert len({one.sandbox_id for one in made}) == 3
     assert all(await asyncio.gather(*(one.kill() for one in made)))
+
+
+async def test_a_client_that_hangs_up_in_the_middle_of_a_create_leaves_nothing(
+    world: Any, options: dict[str, Any]
+) -> None:
+    """The gateway's closed connection cancels the request, and the sandbox that was taken is deleted."""
+    entered, never = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_: Any, **__: Any) -> None:
+        entered.set()
+        await never.wait()
+
+    world.runtime.init = hang
+    host, port = options["api_url"].removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    body = b'{"templateID":"python"}'
+    head = f"POST /v2/sandboxes HTTP/1.1\r\nHost: x\r\nX-API-Key: {world.key}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await entered.wait()
+    taken = next(one for one in world.caches.sandboxes.items() if one.meta.labels.get("agents.kruise.io/sandbox-id"))
+    writer.close()
+    assert await world.caches.sandboxes.wait_for("default", taken.name, lambda one: one is None, 10) is None
+    assert world.engine.stock("default", "python") == 2

@@ -1,0 +1,132 @@
+"""Creating: every option honoured or refused by name, replays, abandoned requests."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from appliance.api import labels
+from appliance.api.kinds import POD
+from appliance.manager.roster import traffic_token
+
+REFUSED = [
+    ({"timeout": 0}, "Timeout must be greater than 0"),
+    ({"timeout": -5}, "Timeout must be greater than 0"),
+    ({"timeout": 10**9}, "Timeout cannot be greater than 720 hours"),
+    ({"timeout": "60"}, "validation error: timeout"),
+    ({"timeout": 1.5}, "validation error: timeout"),
+    ({"metadata": {"a": 1}}, "validation error: metadata.a"),
+    ({"metadata": {"label:agents.kruise.io/sandbox-id": "x"}}, "metadata.label:agents.kruise.io/sandbox-id"),
+    ({"metadata": {"label:a": "no spaces"}}, "metadata.label:a"),
+    ({"metadata": {"agents.kruise.io/owner": "me"}}, "reserved"),
+    ({"metadata": {"e2b.agents.kruise.io/image": "alpine"}}, "e2b.agents.kruise.io/image is not supported"),
+    ({"metadata": {"e2b.agents.kruise.io/never-timeout": "yes"}}, 'expected "true" or "false"'),
+    ({"metadata": {"k": "x" * 70_000}}, "metadata: expected at most"),
+    ({"envVars": {"A=B": "1"}}, "envVars"),
+    ({"envVars": {"A": "\x00"}}, "envVars.A"),
+    ({"volumeMounts": [{"name": "v", "path": "/v"}]}, "volumeMounts is not supported"),
+    ({"iam": {"tokens": {"a": {"audience": "x"}}}}, "iam.tokens is not supported"),
+    ({"network": {"allowOut": ["1.1.1.1"]}}, "network.allowOut is not supported"),
+    ({"network": {"denyOut": ["10.0.0.0/8"]}}, "network.denyOut is not supported"),
+    ({"network": {"rules": {"a.b": []}}}, "network.rules is not supported"),
+    ({"network": {"egressProxy": {"address": "a:1"}}}, "network.egressProxy is not supported"),
+    ({"network": {"maskRequestHost": "a b"}}, "network.maskRequestHost"),
+    ({"autoPauseMemory": False}, "needs autoPause"),
+    ({"autoPause": True, "autoPauseMemory": False}, "autoPauseMemory: false is not supported"),
+    ({"templateID": "python:v9"}, "tag 'v9' does not exist"),
+    ({"templateID": "no such!"}, "templateID"),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), REFUSED, ids=lambda value: str(value)[:40])
+async def test_what_cannot_be_honoured_is_refused_by_name(world: Any, body: dict[str, Any], message: str) -> None:
+    """A wrong or unsupported option is a 400 (404 for tags) that names it, and takes nothing from the pool."""
+    answer = await world.call("POST", "/v2/sandboxes", json={"templateID": "python", **body})
+    told = await answer.get_json()
+    assert answer.status_code in (400, 404) and told["code"] == answer.status_code
+    assert message in told["message"]
+    assert world.engine.stock("default", "python") == 3
+
+
+async def test_defaults_of_v1_and_v2(world: Any) -> None:
+    """v1: 15 s and no token unless asked; v2: 300 s and always one."""
+    first = await world.create("")
+    assert "envdAccessToken" not in first and "accessToken" not in world.runtime.inits[0][1]
+    secured = await world.create("", secure=True, templateID="default/Python:default")
+    assert secured["envdAccessToken"] == world.runtime.inits[1][1]["accessToken"]
+    second = await world.create("/kruise/api/v2")
+    assert "envdAccessToken" in second
+    detail = await (await world.call("GET", f"/sandboxes/{first['sandboxID']}-client")).get_json()
+    assert detail["sandboxID"] == first["sandboxID"]
+
+
+async def test_a_private_sandbox_has_a_traffic_token_on_user_ports_only(world: Any) -> None:
+    """allowPublicTraffic: false gives a token, demanded on every port but envd's; the mask applies there too."""
+    network = {"allowPublicTraffic": False, "maskRequestHost": "x.example.com:${PORT}"}
+    made = await world.create(network=network)
+    sandbox_id = made["sandboxID"]
+    assert made["trafficAccessToken"] == traffic_token(b"s" * 32, sandbox_id) != made["envdAccessToken"]
+    route = world.routes.resolve(sandbox_id, 8080)
+    assert (route.traffic_token, route.mask_host) == (made["trafficAccessToken"], "x.example.com:${PORT}")
+    envd = world.routes.resolve(sandbox_id, labels.PORT_ENVD)
+    assert envd.traffic_token is None and envd.mask_host is None and envd.token == made["envdAccessToken"]
+    assert (await (await world.call("GET", f"/sandboxes/{sandbox_id}")).get_json())["network"] == network
+    answer = await world.call("POST", "/sandboxes", json={"templateID": "python", "network": network})
+    assert "without public access unless you enable secure" in (await answer.get_json())["message"]
+
+
+@pytest.mark.parametrize("body", [{"allow_internet_access": False}, {"network": {"denyOut": ["0.0.0.0/0"]}}])
+async def test_no_internet_is_a_label_that_the_node_confirms(world: Any, body: dict[str, Any]) -> None:
+    """The create returns only after the pod reports that its network is cut."""
+    cut = {"type": labels.CONDITION_NETWORK, "status": "True", "reason": "InternetDenied"}
+    for number in range(3):
+        world.cluster.change(POD, "default", f"python-{number}", {"status": {"conditions": [cut]}})
+    made = await world.create(**body)
+    stored = world.stored(made["sandboxID"])
+    assert stored["metadata"]["labels"][labels.ALLOW_INTERNET] == "false"
+    pod = world.cluster.objects["pods", "default", stored["metadata"]["name"]]
+    assert pod["metadata"]["labels"][labels.ALLOW_INTERNET] == "false"
+
+
+async def test_the_same_idempotency_key_gives_the_same_sandbox(world: Any) -> None:
+    """Replays, also concurrent ones, get the first sandbox; another body is refused; another key makes another."""
+    body = {"templateID": "python", "timeout": 60}
+    headers = {"Idempotency-Key": "abc-1"}
+    answers = await asyncio.gather(*(world.call("POST", "/v2/sandboxes", json=body, headers=headers) for _ in range(3)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({(await answer.get_json())["sandboxID"] for answer in answers}) == 1
+    other = await world.call("POST", "/v2/sandboxes", json={**body, "timeout": 61}, headers=headers)
+    assert other.status_code == 422
+    fresh = await world.call("POST", "/v2/sandboxes", json=body, headers={"Idempotency-Key": "abc-2"})
+    assert fresh.status_code == 201 and world.engine.stock("default", "python") == 1
+    bad = await world.call("POST", "/v2/sandboxes", json=body, headers={"Idempotency-Key": "no spaces"})
+    assert bad.status_code == 400
+
+
+async def test_an_empty_pool_asks_to_come_back(world: Any) -> None:
+    """429 with Retry-After and Should-Retry when nothing may be made."""
+    orders = {f"{labels.E2B_PREFIX}create-on-no-stock": "false"}
+    for _ in range(3):
+        await world.create(metadata=orders)
+    answer = await world.call("POST", "/v2/sandboxes", json={"templateID": "python", "metadata": orders})
+    assert answer.status_code == 429 and (await answer.get_json())["code"] == 429
+    assert int(answer.headers["Retry-After"]) >= 1 and answer.headers["Should-Retry"] == "true"
+
+
+async def test_never_timeout_has_the_zero_end(world: Any) -> None:
+    """The extension leaves no timers, and endAt is the zero instant."""
+    made = await world.create(metadata={f"{labels.E2B_PREFIX}never-timeout": "true", "k": "v"})
+    spec = world.stored(made["sandboxID"])["spec"]
+    assert "shutdownTime" not in spec and "pauseTime" not in spec
+    detail = await (await world.call("GET", f"/sandboxes/{made['sandboxID']}")).get_json()
+    assert detail["endAt"].startswith("0001-01-01T00:00:00") and detail["metadata"] == {"k": "v"}
+
+
+async def test_labels_are_mirrored(world: Any) -> None:
+    """label:K becomes a label, and the metadata still reads as given."""
+    made = await world.create(metadata={"label:team.io/a": "b", "plain": "x", "k8s.io/y": "1"})
+    meta = world.stored(made["sandboxID"])["metadata"]
+    assert meta["labels"]["team.io/a"] == "b" and meta["annotations"]["plain"] == "x"
+    assert "k8s.io/y" not in meta["annotations"]
+    detail = await (await world.call("GET", f"/sandboxes/{made['sandboxID']}")).get_json()
+    assert detail["metadata"] == {"label:team.io/a": "b", "plain": "x", "k8s.io/y": "1"}

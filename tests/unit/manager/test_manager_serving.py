@@ -1,0 +1,41 @@
+"""The API's own socket."""
+
+import asyncio
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.manager.serving import serving
+
+
+async def _health(path: Path) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_the_socket_is_private_replaces_a_stale_one_and_goes_away(world: Any) -> None:
+    """Mode 0600 from the start; a dead process's socket does not keep us from starting; nothing is left behind."""
+    path = world.settings.control_socket
+    stale = socket.socket(socket.AF_UNIX)
+    stale.bind(str(path))
+    stale.close()
+    async with serving(world.app, path, world.settings.gateway):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert (await _health(path)).startswith(b"HTTP/1.1 200")
+    assert not path.exists()
+
+
+async def test_another_file_is_not_replaced(world: Any) -> None:
+    """A path that is no socket is refused by name and left as it is."""
+    path = world.settings.control_socket
+    path.write_text("precious")
+    with pytest.raises(ValueError, match="control_socket"):
+        async with serving(world.app, path, world.settings.gateway):
+            pass
+    assert path.read_text() == "precious"
