@@ -30,7 +30,7 @@ class Client(asyncio.Protocol):
     """Made by the listener. No task and no timer of its own: the hub's sweep looks after time-outs."""
 
     __slots__ = (
-        "_buffer", "_deadline", "_discarding", "_half_closed", "_overflow", "_scanned", "_tls", "_working",
+        "_buffer", "_deadline", "_discarding", "_half_closed", "_overflow", "_paused", "_scanned", "_tls", "_working",
         "blocked", "exchange", "hub", "origin", "touched", "transport",
     )  # fmt: skip
 
@@ -49,6 +49,7 @@ class Client(asyncio.Protocol):
         self._scanned = 0  # bytes of the buffer that hold no end of a head
         self._half_closed = False
         self._discarding = False
+        self._paused = False
         self._overflow = False  # reading is paused because of requests sent ahead
         self._working = False  # inside _consume, which must not be entered again
 
@@ -141,7 +142,8 @@ class Client(asyncio.Protocol):
                 data = self._incomplete_head(data)
                 break
             scan = 0
-            data = self._begin(data[: end + 4], data[end + 4 :])
+            end += 4
+            data = self._begin(data, b"") if end == len(data) else self._begin(data[:end], data[end:])
         self._working = False
         self._keep(data)
 
@@ -179,7 +181,7 @@ class Client(asyncio.Protocol):
         self._buffer = data
         if self.exchange is not None and len(data) > self.hub.settings.max_head:
             self._overflow = True
-            self.transport.pause_reading()
+            self.pause_reading()
 
     # For exchanges --------------------------------------------------------------------------------------------
 
@@ -190,12 +192,14 @@ class Client(asyncio.Protocol):
         self.transport.write(data)
 
     def pause_reading(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.pause_reading()
+        """Nobody takes the client's bytes now."""
+        self._paused = True
+        self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on, unless requests sent ahead fill the buffer."""
-        if not self._overflow and not self.transport.is_closing():
+        if self._paused and not self._overflow:
+            self._paused = False
             self.transport.resume_reading()
 
     def exchange_done(self, exchange: Exchange) -> None:
@@ -268,8 +272,9 @@ class Client(asyncio.Protocol):
             return
         self._discarding = True
         self._deadline = self.hub.now + self.hub.settings.linger_timeout
+        self._overflow = False
         self.transport.write_eof()
-        self.transport.resume_reading()
+        self.resume_reading()
 
     def _watch_half_closed(self, touched: float) -> None:
         exchange = self.exchange
@@ -287,7 +292,10 @@ class Client(asyncio.Protocol):
             if now >= self._deadline:
                 self._expired()
         elif exchange is None:
-            if now - self.touched >= settings.keepalive_timeout:
+            if self.transport.is_closing():  # the client does not take the last bytes
+                if now - self.touched >= settings.idle_timeout:
+                    self.abort()
+            elif now - self.touched >= settings.keepalive_timeout:
                 self.transport.close()
         elif not exchange.raw and now - self.touched >= settings.idle_timeout:
             self.hub.stats.timeouts += 1

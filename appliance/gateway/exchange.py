@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("appliance.gateway")
 
+_NOTHING: Final[list[bytes]] = []
+"""No bytes held; never written to."""
 REPLAY_LIMIT: Final = 64 * 1024
 """Bytes of a request kept for sending it again."""
 UNSAFE_REUSE: Final = 1.0
@@ -44,6 +46,7 @@ class Exchange:
         "_held_size",
         "_hub",
         "_limit",
+        "_registered",
         "_replay",
         "_route",
         "_task",
@@ -73,11 +76,12 @@ class Exchange:
         self.raw = False
         """Switched protocols: bytes pass unread."""
         self._body: Body | None = _framing(request)
-        self._held: list[bytes] = []
+        self._held = _NOTHING
         self._held_size = 0
         self._limit: int | None = None
         self._replay: list[bytes] | None = None
         self._route: Route | None = None
+        self._registered: str | None = None
         self._task: asyncio.Task[None] | None = None
 
     # The route ------------------------------------------------------------------------------------------------
@@ -100,23 +104,28 @@ class Exchange:
         if (self.request.fields.length or 0) > self._limit:
             self.refuse(errors.BODY_TOO_LARGE)
             return
-        self._send(compose_request(self.request, target.path, self.request.host, target.prefix, self.client.origin))
-        self._connect(CONTROL_KEY)
+        head = compose_request(self.request, target.path, self.request.host, target.prefix, self.client.origin)
+        self._connect(CONTROL_KEY, head)
 
     def _to_sandbox(self, target: SandboxTarget) -> None:
         self.kind = "sandbox"
-        if reserved(target):
+        if target.port == PORT_ENVD and reserved(target.path):
             self.refuse(errors.reserved(target.path.partition(b"?")[0].decode("latin-1")))
             return
         answer = self._hub.routes.resolve(target.sandbox_id, target.port)
         if isinstance(answer, Route):
-            self._hub.register(target.sandbox_id, self)
+            self._register(target.sandbox_id)
             self._routed(target, answer)
         elif answer is Refusal.PAUSED_RESUMABLE:
-            self._hub.register(target.sandbox_id, self)
+            self._register(target.sandbox_id)
             self._task = self._hub.loop.create_task(self._wake(target))
         else:
             self.refuse(errors.refused(answer, target.sandbox_id))
+
+    def _register(self, sandbox_id: str) -> None:
+        """From here on ``Gateway.reset`` finds us, until ``cancel``."""
+        self._registered = sandbox_id
+        self._hub.register(sandbox_id, self)
 
     async def _wake(self, target: SandboxTarget) -> None:
         problem = await self._hub.wake(target.sandbox_id)
@@ -145,22 +154,25 @@ class Exchange:
         if route.mask_host is not None and target.port != PORT_ENVD:
             host = route.mask_host.replace("${PORT}", str(target.port)).encode("latin-1")
         self._route = route
-        self._send(compose_request(request, target.path, host, target.prefix, self.client.origin))
-        self._connect((route.sandbox_id, route.host, route.port))
+        head = compose_request(request, target.path, host, target.prefix, self.client.origin)
+        self._connect((route.sandbox_id, route.host, route.port), head)
 
     # The upstream ---------------------------------------------------------------------------------------------
 
-    def _connect(self, key: Key) -> None:
+    def _connect(self, key: Key, head: bytes) -> None:
+        """Send ``head`` on a kept connection, or hold it and dial."""
         idempotent = self.request.idempotent
         patience = self._hub.settings.upstream_idle_timeout
         not_before = self._hub.loop.time() - (patience if idempotent else min(UNSAFE_REUSE, patience))
         upstream = self._hub.pool.take(key, not_before=not_before)
         if upstream is None:
+            self._held = [head]
             self._dial()
             return
         self._hub.stats.reuses += 1
-        self._replay = list(self._held) if idempotent else None
-        self._attach(upstream)
+        if idempotent:
+            self._replay = [head]
+        self._attach(upstream, head)
 
     def _dial(self) -> None:
         self._task = self._hub.loop.create_task(self._dialled())
@@ -177,27 +189,28 @@ class Exchange:
             self.refuse(error.problem)
         else:
             self._task = None
-            self._attach(upstream)
+            held, self._held, self._held_size = b"".join(self._held), _NOTHING, 0
+            self.client.resume_reading()  # the write below pauses it again if that must be
+            self._attach(upstream, held)
 
-    def _attach(self, upstream: Upstream) -> None:
+    def _attach(self, upstream: Upstream, data: bytes) -> None:
+        """Bind a connection to this exchange and send what is there of the request."""
         self.upstream = upstream
         upstream.exchange = self
-        if upstream.transport.is_closing():
+        transport = upstream.transport
+        if transport.is_closing():
             upstream.fail()
             return
-        held, self._held, self._held_size = self._held, [], 0
         if self.client.blocked:
-            upstream.transport.pause_reading()
-        upstream.transport.write(held[0] if len(held) == 1 else b"".join(held))
-        if upstream.transport.get_write_buffer_size() == 0:
-            self.client.resume_reading()
+            transport.pause_reading()
+        transport.write(data)
 
     def _send(self, data: bytes) -> None:
         """Towards the upstream, now or as soon as there is one."""
         if self.upstream is not None:
             self.upstream.transport.write(data)
         else:
-            self._held.append(data)
+            self._held = [*self._held, data]
             self._held_size += len(data)
             if self._held_size > self._hub.settings.buffer_high:
                 self.client.pause_reading()
@@ -261,9 +274,10 @@ class Exchange:
             task.cancel()
         if self.upstream is not None:
             self.upstream.release()
-        self._held.clear()
-        if isinstance(self.target, SandboxTarget):
-            self._hub.unregister(self.target.sandbox_id, self)
+        self._held = _NOTHING
+        if self._registered is not None:
+            self._hub.unregister(self._registered, self)
+            self._registered = None
         if self.raw:
             self.raw = False
             self._hub.stats.open_upgrades -= 1

@@ -78,11 +78,11 @@ def _named(fields: Fields, host: bytes | None) -> tuple[str, int] | None:
     return _by_host(host) if host and host[:1].isdigit() else None
 
 
-def reserved(target: SandboxTarget) -> bool:
-    """True for the control plane's own endpoints of the runtime, however the path is spelled."""
-    if target.port != PORT_ENVD:
-        return False
-    path = target.path.partition(b"?")[0]
+def reserved(url: bytes) -> bool:
+    """True for the control plane's own endpoints of port 49983, however the path is spelled."""
+    path = url.partition(b"?")[0]
+    if b"%" not in path and b"//" not in path and b"/." not in path and path[-1:] != b"/":
+        return path.lower() in RESERVED
     if b"%" in path:
         path = unquote_to_bytes(path)
     return posixpath.normpath(b"/" + path.lstrip(b"/")).lower() in RESERVED

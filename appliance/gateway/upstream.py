@@ -191,18 +191,19 @@ class Upstream(asyncio.Protocol):
         exchange, head = self._exchange(), self._head
         assert head is not None
         self._detach()
-        if not (clean and exchange.request_done and head.reusable and self._keep()):
+        if not (clean and exchange.request_done and head.reusable and self._keep(exchange)):
             self.transport.abort()
         exchange.response_done()
 
-    def _keep(self) -> bool:
+    def _keep(self, exchange: Exchange) -> bool:
         if self.transport.is_closing() or self._hub.draining:
             return False
         self.fresh = False
         self.idle_since = self._hub.loop.time()
         if not self._hub.pool.give(self):
             return False
-        self.transport.resume_reading()  # a slow client may have paused us
+        if exchange.client.blocked:  # it has paused us
+            self.transport.resume_reading()
         return True
 
     # Endings --------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Run it with ``.venv/bin/python tests/bench/gateway_vs_nginx.py`` (needs ``nginx`` and ``wrk``: apt-get install -y
 nginx-light wrk). Everything listens on loopback, on free ports, below a temporary directory. All contestants stand in
-front of the same upstream; runs are interleaved and medians are compared, so that a busy machine hits all of them alike.
+front of the same upstream; runs are interleaved and medians are compared, so that a busy machine hits all alike.
 Goals (issue 3): requests/s at least half of nginx with one worker, bytes/s at least 0.8 of direct.
 """
 
@@ -99,9 +99,11 @@ def serve_gateway(port: int, upstream: int) -> None:
     from appliance.config import GatewaySettings
     from appliance.gateway import Gateway, Refusal, Route
 
+    route = Route(ID, "127.0.0.1", upstream, None, None, None, 1)
+
     class Routes:
-        def resolve(self, sandbox_id: str, asked: int) -> Route | Refusal:
-            return Route(sandbox_id, "127.0.0.1", upstream, None, None, None, 1)
+        def resolve(self, sandbox_id: str, port: int) -> Route | Refusal:
+            return route
 
         async def wake(self, sandbox_id: str) -> bool:
             return False
@@ -145,6 +147,8 @@ def serve_websockets(port: int) -> None:
     """Answers every upgrade and then says nothing."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not await reader.readline():
+            return
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n")
         await reader.read()
@@ -243,11 +247,8 @@ def bench_requests(rounds: int, seconds: int) -> None:
             }
             got = interleave(runs, rounds)
             ratio, each = got["gateway"] / got["nginx"], used[0] / used[1] * 1e6
-            print(
-                f"{connections:>3} connections       {got['direct']:>10,.0f}{got['nginx']:>10,.0f}{got['gateway']:>10,.0f}"
-                f"{ratio:>8.2f}{each:>13.0f}",
-                flush=True,
-            )
+            row = "".join(f"{got[name]:>10,.0f}" for name in ("direct", "nginx", "gateway"))
+            print(f"{connections:>3} connections       {row}{ratio:>8.2f}{each:>13.1f}", flush=True)
         print(f"goal: ratio to nginx >= 0.5. Gateway RSS after this: {rss(gateway.pid) / MIB:.1f} MiB")
 
 
