@@ -134,7 +134,24 @@ def _from_raw(field: Field, raw: int | memoryview) -> Any:
         return field.message(**_decode(raw, field.message))
     if kind is Kind.BYTES:
         return bytes(raw)
+    if kind is Kind.TIMESTAMP:
+        return _read_timestamp(raw)
     return bytes(raw).decode("utf-8")
+
+
+def _read_timestamp(data: memoryview) -> str:
+    found = {1: 0, 2: 0}
+    at = 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        raw, at = _read_raw(data, at, key & 7)
+        if isinstance(raw, int):
+            found[key >> 3] = raw - (1 << 64) if raw >> 63 else raw
+    try:
+        whole = (_EPOCH + timedelta(seconds=found[1])).replace(tzinfo=None).isoformat()
+    except OverflowError:
+        raise ValueError("a timestamp outside the years 1 to 9999") from None
+    return f"{whole}.{found[2]:09d}Z" if found[2] else f"{whole}Z"
 
 
 def _from_number(field: Field, raw: int) -> Any:

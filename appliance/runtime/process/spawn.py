@@ -122,12 +122,14 @@ def _give_terminal(descriptor: int, user: User) -> None:
 
 def _exec(program: Program, actions: list[tuple[Any, ...]], *, session: bool) -> int:
     """Spawn as the user, in the directory; returns the pid."""
+    before = os.open(".", os.O_PATH | os.O_CLOEXEC)
     try:
         with raised_oom_score(program.oom_score_adj), acting_as(program.user):
             _enter(program.cwd)
             return _posix_spawn(program, actions, session)
     finally:
-        os.chdir("/")
+        os.fchdir(before)
+        os.close(before)
 
 
 def _enter(directory: str) -> None:
