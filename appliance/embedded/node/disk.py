@@ -51,7 +51,21 @@ def template(directory: Path, size: int) -> Path:
     # No journal: the layer outlives its processes only across a stop, and a clean unmount always precedes that.
     features = "^has_journal,^resize_inode,^metadata_csum,sparse_super2"
     extended = "lazy_itable_init=1,nodiscard,packed_meta_blocks=1,num_backup_sb=0"
-    command = [_mkfs() or "mkfs.ext4", "-q", "-F", "-b", "4096", "-O", features, "-E", extended, "-i", "32768", "-m", "0"]
+    command = [
+        _mkfs() or "mkfs.ext4",
+        "-q",
+        "-F",
+        "-b",
+        "4096",
+        "-O",
+        features,
+        "-E",
+        extended,
+        "-i",
+        "32768",
+        "-m",
+        "0",
+    ]
     done = subprocess.run([*command, str(fresh)], capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         fresh.unlink()

@@ -3,7 +3,7 @@
 ``Spawn`` starts a container (descriptors: stdout, stderr, answer socket), ``Exec`` a program in a running one (stdin,
 stdout, stderr, control socket), ``Stop`` ends the template. Every
 ``Spawn`` and ``Exec`` is answered on the socket it brought, by the child that does the work, so that the template itself
-only forks. Exits of containers are written to ``exit_file`` and announced to every connected agent as ``Exited``.
+only forks. The end of a container is written to its ``exit_file``; agents learn of the end itself from a pidfd.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited"):
-    """A container's first process ended; also the content of its exit file."""
+    """Content of an exit file: a container's first process ended."""
 
     pod: str
     container: str
@@ -154,6 +154,3 @@ class ExecEvent(msgspec.Struct, frozen=True, tag="exec"):
     started: bool = False
     code: int | None = None
     error: str = ""
-
-
-Event = Hello | Exited | Spawned | ExecEvent

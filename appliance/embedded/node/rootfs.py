@@ -22,7 +22,14 @@ from appliance.embedded.node.request import Mount, Root
 STAGE = "/opt/stage"
 """Mount point in the template's mount namespace."""
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
-LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx", "core": "/proc/kcore"}
+LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "fd/0",
+    "stdout": "fd/1",
+    "stderr": "fd/2",
+    "ptmx": "pts/ptmx",
+    "core": "/proc/kcore",
+}
 _SAFE = sys.MS_NOSUID | sys.MS_NODEV | sys.MS_NOEXEC
 
 

@@ -132,7 +132,9 @@ def _accounts(root: Path) -> None:
     (etc / "sudoers").chmod(0o440)
     (etc / "environment").write_text(f'PATH="{PATH}"\n')
     (etc / "profile.d").mkdir(exist_ok=True)
-    (etc / "profile.d/appliance.sh").write_text(f'case ":$PATH:" in *:{VENV}/bin:*) ;; *) PATH="{VENV}/bin:$PATH" ;; esac\n')
+    (etc / "profile.d/appliance.sh").write_text(
+        f'case ":$PATH:" in *:{VENV}/bin:*) ;; *) PATH="{VENV}/bin:$PATH" ;; esac\n'
+    )
     (etc / "mtab").symlink_to("/proc/self/mounts")
     (etc / "machine-id").write_text("")
 

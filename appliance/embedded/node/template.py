@@ -24,7 +24,7 @@ import msgspec
 
 from appliance.embedded.node import process_ids, syscalls
 from appliance.embedded.node.initproc import exit_code
-from appliance.embedded.node.request import MAX_MESSAGE, PROTOCOL, Event, Exec, Exited, Hello, Request, Spawn, Spawned, Stop
+from appliance.embedded.node.request import MAX_MESSAGE, PROTOCOL, Exec, Exited, Hello, Request, Spawn, Spawned, Stop
 from appliance.embedded.node.userns import NamespaceMaker
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
@@ -63,11 +63,8 @@ class Template:
         agent, _ = self._listener.accept()
         agent.settimeout(5.0)
         self._agents[agent.fileno()] = agent
-        self._tell(agent, Hello(os.getpid(), PROTOCOL, self._build))
-
-    def _tell(self, agent: socket.socket, event: Event) -> None:
         try:
-            agent.send(msgspec.json.encode(event))
+            agent.send(msgspec.json.encode(Hello(os.getpid(), PROTOCOL, self._build)))
         except OSError:
             self._agents.pop(agent.fileno(), None)
             agent.close()
@@ -156,8 +153,6 @@ class Template:
         with suppress(FileNotFoundError):  # the pod's directory is gone: nobody wants to know
             fresh.write_bytes(msgspec.json.encode(event))
             fresh.rename(path)
-        for agent in list(self._agents.values()):
-            self._tell(agent, event)
 
 
 def main(arguments: list[str]) -> None:

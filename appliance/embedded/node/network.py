@@ -1,0 +1,153 @@
+"""The node's side of the pod network: the bridge, the filter rules, forwarding; all of it ours by name, all removed again.
+
+Pods reach the outside by masquerading and nothing else: not the box (only answers to what the box asked), not each other
+(bridge port isolation, and a rule), not the link-local metadata service. The ``denied`` set cuts single pods off. Only our
+own nft table is written; the box's other rules stay as they are. Two nodes on one box get different bridges and networks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+from appliance.embedded.node.netlink import Netlink
+from appliance.embedded.node.request import Network
+
+log = logging.getLogger(__name__)
+_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+_INSTANCES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetwork:
+    """One node's network."""
+
+    bridge: str
+    cidr: IPv4Network
+    number: int
+    """Which of the nodes on this box."""
+    state: Path
+    """File that remembers the number and the box's own value of ip_forward."""
+    mtu: int
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """The box's address on the bridge."""
+        return self.cidr[1]
+
+    @classmethod
+    def claim(cls, bridge: str, cidr: str, data_dir: Path) -> PodNetwork:
+        """The first number whose bridge is free, ours, or of a data directory that is gone. Raises ``OSError``."""
+        base, state = bridge.rstrip("0123456789") or bridge, data_dir / "node" / "network.json"
+        first = IPv4Network(cidr)
+        for number in range(_INSTANCES):
+            name = f"{base}{number}"
+            alias = _alias(name)
+            if alias is not None and alias != str(data_dir) and Path(alias or "/").exists():
+                continue
+            network = IPv4Network((int(first.network_address) + number * first.num_addresses, first.prefixlen))
+            return cls(name, network, number, state, _box_mtu())
+        raise OSError(17, f"network: {base}0 to {base}{_INSTANCES - 1} all belong to other nodes on this box")
+
+    def set_up(self) -> None:
+        """Bridge, rules and forwarding, from scratch or over what a dead agent left. Raises ``OSError``."""
+        with Netlink() as netlink:
+            with suppress(FileExistsError):
+                netlink.add_bridge(self.bridge, mtu=self.mtu)
+            index = socket.if_nametoindex(self.bridge)
+            Path(f"/sys/class/net/{self.bridge}/ifalias").write_text(str(self.state.parent.parent))
+            netlink.add_address(index, IPv4Interface((self.gateway, self.cidr.prefixlen)))
+            netlink.up(index)
+        if not self.state.exists():
+            self.state.write_text(json.dumps({"ip_forward": _FORWARD.read_text().strip()}))
+        _FORWARD.write_text("1")
+        _nft(self._rules())
+
+    def _rules(self) -> str:
+        name = self.bridge
+        return f"""
+            add table inet {name}
+            delete table inet {name}
+            table inet {name} {{
+                set denied {{ type ipv4_addr; }}
+                chain input {{
+                    type filter hook input priority -10; policy accept;
+                    iifname "{name}" ct state established,related accept
+                    iifname "{name}" drop
+                }}
+                chain forward {{
+                    type filter hook forward priority -10; policy accept;
+                    iifname "{name}" oifname "{name}" drop
+                    iifname "{name}" ip saddr @denied drop
+                    iifname "{name}" ip daddr 169.254.0.0/16 drop
+                    iifname "{name}" ip saddr != {self.cidr} drop
+                    oifname "{name}" ct state established,related accept
+                    oifname "{name}" drop
+                }}
+                chain postrouting {{
+                    type nat hook postrouting priority 100; policy accept;
+                    ip saddr {self.cidr} oifname != "{name}" masquerade
+                }}
+            }}
+        """
+
+    def deny(self, addresses: list[str], denied: bool) -> None:
+        """Cut addresses off the outside, or let them out again. Raises ``OSError``."""
+        verb = "add" if denied else "delete"
+        # Adding first makes a deletion of what is not there succeed.
+        lines = [f"add element inet {self.bridge} denied {{ {', '.join(addresses)} }}"]
+        if not denied:
+            lines.append(f"{verb} element inet {self.bridge} denied {{ {', '.join(addresses)} }}")
+        _nft("\n".join(lines))
+
+    def pod(self, slot: int, generation: int) -> Network:
+        """Address and link of the pod in ``slot``."""
+        address = self.cidr[slot + 16]
+        veth = f"ap{self.number:x}.{slot:x}.{generation % 4096:x}"
+        return Network(f"{address}/{self.cidr.prefixlen}", str(self.gateway), self.bridge, veth, self.mtu)
+
+    def tear_down(self) -> None:
+        """Remove everything, and give ip_forward its old value when nobody else needs it."""
+        with suppress(OSError):
+            _nft(f"add table inet {self.bridge}\ndelete table inet {self.bridge}")
+        with suppress(OSError), Netlink() as netlink:
+            netlink.delete(socket.if_nametoindex(self.bridge))
+        with suppress(OSError, ValueError, KeyError):
+            before = json.loads(self.state.read_text())["ip_forward"]
+            if not any(_alias(f"{self.bridge.rstrip('0123456789')}{n}") is not None for n in range(_INSTANCES)):
+                _FORWARD.write_text(before)
+            self.state.unlink()
+
+
+def _alias(link: str) -> str | None:
+    try:
+        return Path(f"/sys/class/net/{link}/ifalias").read_text().strip()
+    except OSError:
+        return None
+
+
+def _box_mtu() -> int:
+    """The smallest MTU of the links a packet may leave by, so that pods never send what does not fit."""
+    found = [1500]
+    with suppress(OSError):
+        for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[1] == "00000000":
+                found.append(int(Path(f"/sys/class/net/{fields[0]}/mtu").read_text()))
+    return min(found)
+
+
+def _nft(rules: str) -> None:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    done = subprocess.run(
+        ["nft", "-f", "-"], input=rules, text=True, capture_output=True, check=False, timeout=20, env={"PATH": path}
+    )
+    if done.returncode:
+        raise OSError(1, f"nft: {done.stderr.strip()[:500]}")

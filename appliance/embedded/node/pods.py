@@ -1,0 +1,222 @@
+"""One pod on this node: init containers in order, then the others; status; freezing and network; the end.
+
+``PodWorker`` is driven from outside by ``update`` (a newer object) and ``stop``/``abandon``; everything else is its own task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+
+from appliance.api import labels
+from appliance.embedded.node.apiclient import ApiClient, ApiRefused
+from appliance.embedded.node.containers import ContainerRunner, Means, host_ip
+from appliance.embedded.node.environment import Resolver
+from appliance.embedded.node.podspec import PodSpec
+from appliance.embedded.node.podstatus import ContainerState, Ended, PodState
+from appliance.embedded.node.records import Record
+
+log = logging.getLogger(__name__)
+Json = dict[str, Any]
+DEBOUNCE = 0.02
+"""Seconds that changes are gathered before a status is written."""
+FREEZE_TIMEOUT = 10.0
+
+
+class PodWorker:
+    """``begin`` starts it. ``pressure()`` names a shortage of the box that new pods wait for, or is empty."""
+
+    def __init__(
+        self, means: Means, api: ApiClient, pod: Json, spec: PodSpec, record: Record, pressure: Callable[[], str]
+    ):
+        self._means, self._api, self.pod, self.spec, self.record = means, api, pod, spec, record
+        self._pressure = pressure
+        self.state = PodState({c.name: ContainerState() for c in spec.all}, start_time=record.start_time)
+        self.state.ip, self.state.host_ip = means.isolation.ip(record.slot), host_ip()
+        directory = means.records.path(spec.uid) / "volumes"
+        claims = means.isolation.settings.data_dir / "node" / "volumes"
+        resolver = Resolver(api, pod, spec, directory, claims)
+        self.runners = {
+            c.name: ContainerRunner(
+                means, spec, c, record, resolver, self.state.containers[c.name], self.changed, lambda: self._frozen
+            )
+            for c in spec.all
+        }
+        self._dirty, self._wanted = asyncio.Event(), asyncio.Event()
+        self._frozen = False
+        self._denied: bool | None = None
+        self._written: Json = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: asyncio.Task[None] | None = None
+
+    # From outside -------------------------------------------------------------------------------------------------
+    def begin(self) -> None:
+        """Start running the pod."""
+        for work in (self._run, self._write_statuses, self._apply_wishes):
+            self._spawn(work())
+        self.update(self.pod)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def update(self, pod: Json) -> None:
+        """A newer state of the object."""
+        self.pod = pod
+        self._wanted.set()
+
+    def changed(self) -> None:
+        """The status is to be written."""
+        self._dirty.set()
+
+    async def delete(self, grace: float) -> None:
+        """End the pod and forget it: processes, layer, groups; the object last. A failed removal is tried again."""
+        await self.stop(grace)
+        self._means.records.remove(self.spec.uid)
+        delay = 0.1
+        while True:
+            try:
+                await self._api.delete_pod(self.spec.namespace, self.spec.name, self.spec.uid)
+                return
+            except (ApiRefused, aiohttp.ClientError, TimeoutError, OSError) as error:
+                log.warning("pod %s/%s: could not remove the object: %s", self.spec.namespace, self.spec.name, error)
+                await asyncio.sleep(delay)
+                delay = min(5.0, delay * 2)
+
+    async def stop(self, grace: float) -> None:
+        """End all processes (mains first, sidecars after them) and remove the control groups; the layer stays."""
+        for runner in self.runners.values():
+            runner.stopping = True
+        mains = [r for r in self.runners.values() if not r.container.sidecar]
+        await asyncio.gather(*(runner.kill(grace) for runner in mains))
+        await asyncio.gather(*(r.kill(grace) for r in self.runners.values() if r.container.sidecar))
+        await self.abandon()
+        if self._denied and self._means.isolation.network is not None:
+            with suppress(OSError):
+                await asyncio.to_thread(self._means.isolation.network.deny, [self.state.ip], False)
+        for name in self.runners:
+            group = self._means.isolation.group(self.spec.uid, name)
+            if group is not None:
+                with suppress(OSError):
+                    await asyncio.to_thread(group.remove, time.monotonic() + 5.0)
+
+    async def abandon(self) -> None:
+        """Stop looking after the pod; its processes go on."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Running ------------------------------------------------------------------------------------------------------
+    async def _run(self) -> None:
+        await self._room()
+        for container in self.spec.init:
+            runner = self.runners[container.name]
+            if container.sidecar:
+                self._spawn(runner.run())
+                await runner.started.wait()
+                continue
+            known = self.record.containers.get(container.name)
+            if known is not None and known.final_code == 0:
+                runner.state.ended = Ended(0, "Completed", known.since, known.since)
+            else:
+                await runner.run()
+            ended = runner.state.ended
+            if ended is None or ended.code != 0:
+                self.changed()
+                return
+        self.record.clean_stop = False
+        await asyncio.gather(*(self.runners[container.name].run() for container in self.spec.containers))
+        await asyncio.gather(*(r.kill() for r in self.runners.values() if r.container.sidecar))
+
+    async def _room(self) -> None:
+        """Wait while the box is short of disk or memory, unless the pod runs already."""
+        while not self.record.containers and (reason := self._pressure()):
+            for state in self.state.containers.values():
+                state.waiting, state.message = "NodeUnderPressure", reason
+            self.changed()
+            await asyncio.sleep(2.0)
+        for state in self.state.containers.values():
+            state.waiting, state.message = "ContainerCreating", ""
+
+    # Wishes of the control plane ----------------------------------------------------------------------------------
+    async def _apply_wishes(self) -> None:
+        """Freeze and network, whenever the object changes."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._apply_network()
+                await self._apply_freeze()
+            except OSError as error:
+                log.error("pod %s/%s: %s", self.spec.namespace, self.spec.name, error)
+                await asyncio.sleep(1.0)
+                self._wanted.set()
+
+    async def _apply_network(self) -> None:
+        denied = (self.pod["metadata"].get("labels") or {}).get(labels.ALLOW_INTERNET) == "false"
+        network = self._means.isolation.network
+        if denied == self._denied or network is None:
+            return
+        if denied or self._denied is not None:
+            await asyncio.to_thread(network.deny, [self.state.ip], denied)
+        self._denied = denied
+        self.state.extra[labels.CONDITION_NETWORK] = (True, "InternetDenied" if denied else "InternetAllowed")
+        if denied or self._written:
+            self.changed()
+
+    async def _apply_freeze(self) -> None:
+        wish = (self.pod["metadata"].get("annotations") or {}).get(labels.DESIRED_STATE)
+        known = self.state.extra.get(labels.CONDITION_FROZEN)
+        if self._means.isolation.hierarchy is None or wish not in ("frozen", "running"):
+            return
+        frozen = wish == "frozen"
+        if known is not None and known[0] == frozen:
+            return
+        if known is None and not frozen and not self._written:
+            return
+        self._frozen = True  # no probe may fail for being half frozen
+        await asyncio.to_thread(self._freeze, frozen)
+        self._frozen = frozen
+        self.state.extra[labels.CONDITION_FROZEN] = (frozen, "Frozen" if frozen else "Thawed")
+        self.changed()
+
+    def _freeze(self, frozen: bool) -> None:
+        """All groups, and wait until the kernel says so. Raises ``OSError`` when it does not in time."""
+        groups = [self._means.isolation.group(self.spec.uid, n) for n, r in self.runners.items() if r.process]
+        for group in groups:
+            if group is not None:
+                group.freeze(frozen)
+        deadline = time.monotonic() + FREEZE_TIMEOUT
+        while any(group is not None and group.frozen() != frozen for group in groups):
+            if time.monotonic() > deadline:
+                raise OSError(110, f"processes are not {'frozen' if frozen else 'thawed'} after {FREEZE_TIMEOUT:.0f} s")
+            time.sleep(0.002)
+
+    # Status -------------------------------------------------------------------------------------------------------
+    async def _write_statuses(self) -> None:
+        delay = DEBOUNCE
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(delay)
+            self._dirty.clear()
+            status = self.state.status(self.spec, time.time())
+            if status == self._written:
+                continue
+            try:
+                await self._api.patch_status(self.spec.namespace, self.spec.name, status)
+                self._written, delay = status, DEBOUNCE
+            except ApiRefused as error:
+                if error.status != 404:  # deleted meanwhile: the watch will tell
+                    log.warning("pod %s/%s: status refused: %s", self.spec.namespace, self.spec.name, error)
+                    self._dirty.set()
+                    delay = min(5.0, delay * 2)
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                self._dirty.set()
+                delay = min(5.0, delay * 2)

@@ -1,0 +1,54 @@
+"""What ``namespaces`` isolation needs from the box, checked before anything is touched, named when it is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from appliance.embedded.node.cgroups import Hierarchy
+
+_CAP_SYS_ADMIN, _CAP_NET_ADMIN, _CAP_SETUID = 21, 12, 7
+ADVICE = "start with --isolation=process instead, which isolates nothing: only for code you trust"
+
+
+class NotPossible(RuntimeError):  # noqa: N818
+    """The box lacks something; the text lists all of it and the way out."""
+
+
+def check(cgroup_name: str) -> Hierarchy:
+    """Raises ``NotPossible`` with everything that is missing."""
+    missing: list[str] = []
+    effective = _capabilities()
+    for bit, name in (
+        (_CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
+        (_CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+        (_CAP_SETUID, "CAP_SETUID"),
+    ):
+        if not effective >> bit & 1:
+            missing.append(f"{name} (run as root)")
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    if shutil.which("nft", path=path) is None:
+        missing.append("the program nft (package nftables)")
+    filesystems = Path("/proc/filesystems").read_text().split()
+    if "overlay" not in filesystems and not Path("/sys/module/overlay").exists():
+        missing.append("the overlay file system (modprobe overlay)")
+    for name in ("user", "net", "pid", "mnt"):
+        if not Path("/proc/self/ns", name).exists():
+            missing.append(f"{name} namespaces in the kernel")
+    hierarchy: Hierarchy | None = None
+    try:
+        hierarchy = Hierarchy.find(Path("/proc/self/mountinfo").read_text(), cgroup_name)
+        hierarchy.prepare()
+    except OSError as error:
+        missing.append(f"writable control groups ({error})")
+    if missing or hierarchy is None:
+        raise NotPossible(f"isolation=namespaces is not possible here, missing: {'; '.join(missing)}. Or {ADVICE}.")
+    return hierarchy
+
+
+def _capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
