@@ -1,0 +1,275 @@
+"""Kernel processes on the server's side: asked for over the supervisor's channel, spoken to through a ``KernelClient``.
+
+Python kernels are forked by the supervisor; those of other languages are executed from the kernel specification that
+``jupyter_client`` finds. Both look the same from here. The supervisor remembers each kernel's connection and a memo, so the
+kernels of a dead server process are taken over by the next one with their variables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import zmq.asyncio
+
+from appliance.runtime.interpreter import languages
+from appliance.runtime.interpreter.client import KernelClient
+from appliance.runtime.settings import RuntimeSettings
+from appliance.runtime.supervise.channel import Channel
+from appliance.runtime.supervise.messages import (
+    Connection,
+    Exited,
+    Failed,
+    Forget,
+    KernelRecord,
+    Remember,
+    Report,
+    SignalKernel,
+    Started,
+    StartKernel,
+)
+from appliance.runtime.users import UnknownUser, User, Users
+
+READY_TIMEOUT: Final = 60.0
+"""Seconds for a new kernel to answer; a Java kernel on a busy machine needs tens."""
+_ANSWER_TIMEOUT: Final = 10.0
+"""Seconds for the supervisor to fork."""
+
+
+class KernelError(Exception):
+    """A kernel could not be started; the text is for the client."""
+
+
+class Kernel:
+    """One kernel process. Made by ``Kernels`` only."""
+
+    def __init__(self, kernels: Kernels, kernel_id: str, client: KernelClient) -> None:
+        self.id = kernel_id
+        self.client = client
+        self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """Exit code, or minus the signal, once the process is gone. Await it shielded."""
+        self._kernels = kernels
+
+    def interrupt(self) -> None:
+        """Interrupt the running cell and what it started, like Ctrl-C; nothing when the kernel is idle."""
+        self._kernels.signal(self.id, signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the process; ``exited`` tells when it is done."""
+        self._kernels.signal(self.id, signal.SIGKILL)
+
+    def remember(self, memo: bytes) -> None:
+        """Replace what the next server process is told about this kernel."""
+        self._kernels.channel.send(Remember(id=self.id, memo=memo))
+
+
+class Kernels:
+    """All kernel processes of a sandbox. Use within one event loop."""
+
+    def __init__(self, settings: RuntimeSettings, channel: Channel) -> None:
+        self.channel = channel
+        self._settings = settings
+        self._zmq = zmq.asyncio.Context(io_threads=1)
+        self._kernels: dict[str, Kernel] = {}
+        self._starting: dict[str, asyncio.Future[int]] = {}
+        self._user = _kernel_user(settings)
+        channel.attach(self._on_report)
+
+    @property
+    def home(self) -> str:
+        """Home directory of the kernels' account, or the root directory when it does not exist."""
+        home = self._user.home if self._user else os.path.expanduser("~")
+        return home if os.path.isdir(home) else "/"
+
+    async def start(self, language: str, cwd: str, memo: bytes) -> Kernel:
+        """Start a kernel and wait until it answers. Raises ``KernelError``; cancelled, it leaves no process."""
+        if not os.path.isdir(cwd):
+            raise KernelError(f"cwd: {cwd} is not a directory")
+        request = await self._request(language, cwd, memo)
+        try:
+            await self._ask(request)
+            kernel = self._kernels[request.id] = Kernel(self, request.id, KernelClient(self._zmq, request.connection))
+            await self._wait_ready(kernel)
+        except BaseException:
+            self.signal(request.id, signal.SIGKILL)
+            raise
+        return kernel
+
+    def inherited(self) -> list[tuple[KernelRecord, Kernel | None]]:
+        """Kernels of earlier server processes, oldest first, each with its live kernel or None when it ended meanwhile."""
+        found: list[tuple[KernelRecord, Kernel | None]] = []
+        for record in self.channel.records:
+            kernel_id = record.start.id
+            if record.status is None:
+                kernel = Kernel(self, kernel_id, KernelClient(self._zmq, record.start.connection))
+                self._kernels[kernel_id] = kernel
+                found.append((record, kernel))
+            else:
+                self.channel.send(Forget(id=kernel_id))
+                found.append((record, None))
+        self.channel.records.clear()
+        return found
+
+    def signal(self, kernel_id: str, signum: int) -> None:
+        """Signal a kernel's process group."""
+        self.channel.send(SignalKernel(id=kernel_id, signum=int(signum)))
+
+    async def close(self) -> None:
+        """Let go of every kernel; the processes live on, for the next server process or the supervisor's end."""
+        self.channel.detach()
+        for kernel in self._kernels.values():
+            await kernel.client.close()
+        self._kernels.clear()
+        self._zmq.destroy(0)
+
+    async def _wait_ready(self, kernel: Kernel) -> None:
+        ready = asyncio.create_task(kernel.client.ready())
+        try:
+            done, _ = await asyncio.wait(
+                {ready, kernel.exited}, timeout=READY_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            ready.cancel()
+        if kernel.exited in done:
+            raise KernelError(f"the kernel ended while it started: {describe_exit(kernel.exited.result())}")
+        if not done:
+            raise KernelError(f"the kernel did not answer within {READY_TIMEOUT:.0f} s")
+
+    async def _ask(self, request: StartKernel) -> None:
+        answer = self._starting[request.id] = asyncio.get_running_loop().create_future()
+        try:
+            self.channel.send(request)
+            await asyncio.wait_for(answer, _ANSWER_TIMEOUT)
+        except TimeoutError:
+            raise KernelError("the supervisor did not start the kernel in time") from None
+        except OSError as error:
+            raise KernelError(f"the supervisor cannot be reached: {error}") from None
+        finally:
+            self._starting.pop(request.id, None)
+
+    def _on_report(self, report: Report) -> None:
+        match report:
+            case Started():
+                _settle(self._starting.get(report.id), report.pid)
+            case Failed():
+                _settle(self._starting.get(report.id), KernelError(report.reason))
+            case Exited():
+                self.channel.send(Forget(id=report.id))
+                kernel = self._kernels.pop(report.id, None)
+                if kernel is not None:
+                    _settle(kernel.exited, report.status)
+
+    async def _request(self, language: str, cwd: str, memo: bytes) -> StartKernel:
+        kernel_id = uuid.uuid4().hex[:16]
+        key = secrets.token_hex(32)
+        user = self._user.name if self._user else None
+        if language == languages.PYTHON:
+            connection = Connection(transport="ipc", ip=str(_socket_base() / kernel_id / "k"), key=key)
+            return StartKernel(id=kernel_id, connection=connection, cwd=cwd, env=self._env(), user=user, memo=memo)
+        from appliance.runtime.interpreter import specs
+
+        connection = _tcp_connection(key)
+        argv, extra = await asyncio.to_thread(specs.command, languages.get(language).kernel, connection, self._user)
+        env = {**self._env(), **extra}
+        return StartKernel(id=kernel_id, connection=connection, cwd=cwd, env=env, user=user, memo=memo, argv=argv)
+
+    def _env(self) -> dict[str, str]:
+        """A kernel's environment before /init's variables: little, and nothing of the runtime's own."""
+        home = self._user.home if self._user else os.path.expanduser("~")
+        name = self._user.name if self._user else os.environ.get("USER", "root")
+        return {
+            "PATH": f"{home}/.local/bin:{self._settings.path}",
+            "HOME": home,
+            "USER": name,
+            "LOGNAME": name,
+            "SHELL": "/bin/bash",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "PAGER": "cat",
+            "GIT_PAGER": "cat",
+            # Debian marks its Python as externally managed; in a sandbox `pip install` is the point.
+            "PIP_BREAK_SYSTEM_PACKAGES": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_ROOT_USER_ACTION": "ignore",
+            **self._settings.system_env,
+        }
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words."""
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = str(-status)
+    hint = " (often: out of memory)" if status == -signal.SIGKILL else ""
+    return f"killed by {name}{hint}"
+
+
+def _settle(future: asyncio.Future[int] | None, value: int | Exception) -> None:
+    if future is None or future.done():
+        return
+    if isinstance(value, Exception):
+        future.set_exception(value)
+    else:
+        future.set_result(value)
+
+
+def _kernel_user(settings: RuntimeSettings) -> User | None:
+    """The default user, when we may become it and it exists; else None, the runtime's own account."""
+    if os.geteuid() != 0 or settings.default_user is None:
+        return None
+    try:
+        return Users().get(settings.default_user)
+    except UnknownUser:
+        return None
+
+
+def _socket_base() -> Path:
+    """Where kernels' sockets live: not in /tmp if possible, because cells like to empty it."""
+    runtime = Path("/run")
+    base = runtime if os.access(runtime, os.W_OK) else Path(tempfile.gettempdir())
+    return base / f"appliance-kernels-{os.getppid()}"  # the supervisor's pid: the same for every server process
+
+
+def _tcp_connection(key: str) -> Connection:
+    """Five free loopback ports. Not every kernel speaks ipc; the key keeps others out."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    shell, iopub, stdin, control, hb = ports
+    return Connection(
+        transport="tcp",
+        ip="127.0.0.1",
+        key=key,
+        shell_port=shell,
+        iopub_port=iopub,
+        stdin_port=stdin,
+        control_port=control,
+        hb_port=hb,
+    )
+
+
+def connection_file(connection: Connection) -> Mapping[str, str | int]:
+    """The members of a Jupyter connection file."""
+    return {
+        "transport": connection.transport,
+        "ip": connection.ip,
+        "key": connection.key,
+        "signature_scheme": "hmac-sha256",
+        "shell_port": connection.shell_port,
+        "iopub_port": connection.iopub_port,
+        "stdin_port": connection.stdin_port,
+        "control_port": connection.control_port,
+        "hb_port": connection.hb_port,
+    }
