@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
 from http import HTTPStatus
 
@@ -22,6 +23,7 @@ from appliance.manager.services import EXTENSION, Services, services
 
 PREFIX = "/kruise/api"
 logger = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 
@@ -45,6 +47,8 @@ def create_app(wired: Services) -> Quart:
 async def _begin() -> None:
     """Who is it? Unknown paths answer 404 to anybody: they tell nothing."""
     g.started = time.perf_counter()
+    given = request.headers.get("X-Request-ID", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
     rule = request.url_rule
     if rule is None or rule.endpoint.rpartition(".")[2] in ANONYMOUS:
         return
@@ -65,17 +69,18 @@ async def _finish(response: Response) -> Response:
     route = rule.rule.removeprefix(PREFIX) if rule is not None else "unknown"
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
     services().observed.answered(request.method if rule else "ANY", route, response.status_code, seconds)
+    response.headers["X-Request-ID"] = g.request_id
     return response
 
 
 async def _on_fault(fault: Fault) -> Response:
     if fault.status >= 500 and fault.status != HTTPStatus.NOT_IMPLEMENTED:
-        logger.warning("%s %s: %d %s", request.method, request.path, fault.status, fault.message)
+        logger.warning("%s: %d %s", _what(), fault.status, fault.message)
     return json_response(fault.body(), fault.status, fault.headers)
 
 
 async def _on_kube(error: KubeError) -> Response:
-    logger.warning("%s %s: the cluster answered: %s", request.method, request.path, error)
+    logger.warning("%s: the cluster answered: %s", _what(), error)
     fault = from_kube(error)
     return json_response(fault.body(), fault.status, fault.headers)
 
@@ -92,5 +97,10 @@ async def _on_http(error: HTTPException) -> Response:
 
 
 async def _on_bug(error: Exception) -> Response:
-    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    logger.error("%s failed", _what(), exc_info=error)
     return json_response({"code": 500, "message": "internal server error"}, 500)
+
+
+def _what() -> str:
+    """The request in a log line; its id is also in the client's answer."""
+    return f"{request.method} {request.path} [{g.get('request_id', '-')}]"

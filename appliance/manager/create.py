@@ -57,7 +57,11 @@ class Plan:
             template=template,
             owner=owner,
             labels={**self.metadata.labels, **cut},
-            annotations={**self.metadata.annotations, **metadata.retention_annotation(extensions), **lifecycle},
+            annotations={
+                **self.metadata.annotations,
+                **metadata.retention_annotation(extensions.retention),
+                **lifecycle,
+            },
             env=self.env,
             shutdown_at=self.timers.shutdown,
             pause_at=self.timers.pause,

@@ -52,9 +52,12 @@ def running(now: datetime, timeout: float, *, auto_pause: bool, retention: timed
     return Timers(pause=end, shutdown=None if retention is None else end + retention)
 
 
-def paused(now: datetime, sandbox: Sandbox, options: Options) -> Timers:
-    """Timers while paused. Without our options (a SandboxClaim's sandbox) its own shutdownTime stays."""
-    retention = retention_of(sandbox)
+def paused(now: datetime, sandbox: Sandbox, options: Options, retention: timedelta | None = None) -> Timers:
+    """Timers while paused. Without our options (a SandboxClaim's sandbox) its own shutdownTime stays.
+
+    ``retention`` replaces what the sandbox's annotation says.
+    """
+    retention = retention or retention_of(sandbox)
     if retention is not None:
         return Timers(shutdown=_ceil(now + retention))
     return Timers() if options.present else Timers(shutdown=timers_of(sandbox).shutdown)

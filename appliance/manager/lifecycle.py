@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from appliance.kube.informer import Informer
 from appliance.manager import deadlines, options
 from appliance.manager.deadlines import Timers
 from appliance.manager.errors import Fault, sandbox_not_found
+from appliance.manager.metadata import retention_annotation
 from appliance.manager.options import options_of
 from appliance.manager.roster import Entry, Roster, sandbox_id_of
 from appliance.manager.runstate import Run, is_paused, is_ready, pause_failure
@@ -50,13 +51,14 @@ class Lifecycle:
         self._now = now
         self._kills: set[asyncio.Task[None]] = set()
 
-    async def pause(self, entry: Entry) -> None:
+    async def pause(self, entry: Entry, *, retention: timedelta | None = None) -> None:
         """Pause and wait until it is done; joins a pause under way. 409 when paused already or resuming.
 
+        ``retention``: how long it is kept while paused, from now on; None leaves what it was made with.
         A pause that the controller reports as failed is taken back, and raised as Fault 500 with its reason.
         """
         before = deadlines.timers_of(entry.sandbox)
-        sandbox = await self._moves.change(entry.sandbox, self._pause_patch)
+        sandbox = await self._moves.change(entry.sandbox, partial(self._pause_patch, retention=retention))
         failed = partial(pause_failure, since=sandbox.meta.generation)
 
         def settled(one: Sandbox) -> bool:
@@ -151,14 +153,15 @@ class Lifecycle:
         retention = deadlines.retention_of(sandbox)
         return deadlines.running(self._now(), timeout, auto_pause=chosen, retention=retention)
 
-    def _pause_patch(self, sandbox: Sandbox, run: Run) -> Mapping[str, Any] | None:
+    def _pause_patch(self, sandbox: Sandbox, run: Run, *, retention: timedelta | None) -> Mapping[str, Any] | None:
         if run is Run.PAUSING:
             return None
         if run is not Run.RUNNING:
             word = "paused already" if run is Run.PAUSED else "being resumed"
             raise Fault(409, f'Sandbox "{sandbox_id_of(sandbox)}" is {word}')
-        timers = deadlines.paused(self._now(), sandbox, options_of(sandbox))
-        return {"spec": {"paused": True, **timers.patch()}}
+        timers = deadlines.paused(self._now(), sandbox, options_of(sandbox), retention)
+        meta = {"metadata": {"annotations": retention_annotation(retention)}} if retention is not None else {}
+        return {**meta, "spec": {"paused": True, **timers.patch()}}
 
     def _resume_patch(self, sandbox: Sandbox, run: Run, timeout: float, auto_pause: bool | None) -> Mapping[str, Any]:
         if run is not Run.PAUSED:

@@ -144,7 +144,8 @@ def _seconds(key: str, value: str) -> float:
     return float(value)
 
 
-def _retention(key: str, value: str) -> timedelta | None:
+def parse_retention(key: str, value: str) -> timedelta | None:
+    """``forever`` (None) or a Go duration. Raises Fault 400 naming ``key``."""
     if value == "forever":
         return None
     try:
@@ -160,7 +161,7 @@ _READERS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "claim-timeout-seconds": ("claim_timeout", _seconds),
     "create-on-no-stock": ("create_on_no_stock", _flag),
     "never-timeout": ("never_timeout", _flag),
-    "reserve-paused-sandbox-duration": ("retention", _retention),
+    "reserve-paused-sandbox-duration": ("retention", parse_retention),
     "return-sandbox-ip": ("return_ip", _flag),
     "skip-init-runtime": ("skip_init", _flag),
     "wait-ready-timeout-seconds": ("ready_timeout", _seconds),
@@ -168,8 +169,6 @@ _READERS: dict[str, tuple[str, Callable[[str, str], object]]] = {
 """Extension key → field of ``Extensions`` and how its value is read."""
 
 
-def retention_annotation(extensions: Extensions) -> dict[str, str]:
+def retention_annotation(retention: timedelta | None) -> dict[str, str]:
     """The annotation that tells the controller how long to keep the paused sandbox; nothing when for ever."""
-    if extensions.retention is None:
-        return {}
-    return {labels.RESERVE_PAUSED: times.format_duration(extensions.retention)}
+    return {} if retention is None else {labels.RESERVE_PAUSED: times.format_duration(retention)}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from appliance.manager import view
 from appliance.manager.api.answers import json_response, nothing
 from appliance.manager.bodies import Connect, Pause, Refresh, Resume, Timeout, read
 from appliance.manager.create import check_timeout
 from appliance.manager.errors import Fault, invalid, unsupported
+from appliance.manager.metadata import parse_retention
 from appliance.manager.roster import Entry
 from appliance.manager.runstate import Run
 from appliance.manager.services import services
 
 blueprint = Blueprint("lifecycle", __name__)
+RETENTION_HEADER = "x-e2b-kruise-reserve-paused-sandbox-duration"
+"""How long the paused sandbox is kept: ``forever`` or a Go duration."""
 MIN_REFRESH = 15
 """Seconds a refresh extends a life at least."""
 
@@ -64,7 +67,9 @@ async def pause(sandbox_id: str) -> Response:
         raise unsupported("memory: false", "a sandbox is paused as its template's pauseStrategy says")
     if body.require_healthy_guest and run is Run.RUNNING:
         await wired.guests.check_health(entry)
-    await wired.lifecycle.pause(entry)
+    kept = request.headers.get(RETENTION_HEADER)
+    retention = parse_retention(RETENTION_HEADER, kept) if kept is not None else None
+    await wired.lifecycle.pause(entry, retention=retention)
     return nothing()
 
 

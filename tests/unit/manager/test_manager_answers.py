@@ -67,6 +67,14 @@ async def test_the_clusters_troubles_have_a_status_and_no_addresses(world: Any, 
     assert "10.0.0.1" not in body["message"] and "secret" not in body["message"]
 
 
+async def test_request_ids(world: Any) -> None:
+    """A given request id comes back, a missing or odd one is replaced, also on errors."""
+    answer = await world.call("GET", "/nothing", headers={"X-Request-ID": "abc-1"})
+    assert answer.headers["X-Request-ID"] == "abc-1"
+    answer = await world.call("GET", "/health", headers={"X-Request-ID": "a b"})
+    assert len(answer.headers["X-Request-ID"]) == 32
+
+
 async def test_metrics_page(world: Any) -> None:
     """Prometheus text with requests, claims, sandboxes and the gateway, and no id in it."""
     sandbox_id = (await world.create())["sandboxID"]

@@ -83,6 +83,18 @@ async def test_auto_pause_sets_pause_time_and_a_pause_clears_the_timers(world: A
     assert "pauseTime" in world.stored(made["sandboxID"])["spec"]
 
 
+async def test_a_pause_may_say_how_long_it_is_kept(world: Any) -> None:
+    """The header gives the paused sandbox an end; nonsense in it is a 400 that names it."""
+    sandbox_id = (await world.create())["sandboxID"]
+    header = "x-e2b-kruise-reserve-paused-sandbox-duration"
+    assert await _status(world, "POST", f"/sandboxes/{sandbox_id}/pause", headers={header: "soon"}) == 400
+    assert await _status(world, "POST", f"/sandboxes/{sandbox_id}/pause", headers={header: "2h"}) == 204
+    stored = world.stored(sandbox_id)
+    assert stored["metadata"]["annotations"][labels.RESERVE_PAUSED] == "2h0m0s"
+    left = times.parse(stored["spec"]["shutdownTime"]) - world.clock.now()
+    assert timedelta(minutes=119) < left <= timedelta(minutes=121)
+
+
 async def test_two_pauses_share_one_and_a_connect_waits_for_it(world: Any) -> None:
     """Concurrent pauses both answer 204, a connect in the middle waits for the pause and resumes."""
     sandbox_id = (await world.create(timeout=60))["sandboxID"]
