@@ -13,6 +13,7 @@ import os
 import stat
 import struct
 import subprocess
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,8 @@ _FLAGS_AUTOCLEAR_DIRECT_IO = 4 | 16
 _LOOP_MAJOR = 7
 _GRAIN = 16 * 1024 * 1024
 _ATTEMPTS = 64
+_MAKING = threading.Lock()
+"""Several sandboxes may want the first image of a size at once, each from its own worker thread."""
 
 
 def supported() -> bool:
@@ -42,10 +45,15 @@ def template(directory: Path, size: int) -> Path:
     """The empty image of ``size`` bytes (rounded up to 16 MiB), made on first use. Raises ``OSError``."""
     size = max(2, -(-size // _GRAIN)) * _GRAIN
     path = directory / f"empty-{size}.ext4"
-    if path.exists():
-        return path
-    directory.mkdir(parents=True, exist_ok=True)
-    fresh = directory / f".{path.name}.{os.getpid()}"
+    with _MAKING:
+        if not path.exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            _make_empty(path, size)
+    return path
+
+
+def _make_empty(path: Path, size: int) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with open(fresh, "wb") as file:
         file.truncate(size)
     # No journal: the layer outlives its processes only across a stop, and a clean unmount always precedes that.
@@ -71,7 +79,6 @@ def template(directory: Path, size: int) -> Path:
         fresh.unlink()
         raise OSError(5, f"mkfs.ext4 for a layer of {size} bytes: {done.stderr.strip()}")
     fresh.rename(path)
-    return path
 
 
 def copy_sparse(source: Path, target: Path) -> None:
