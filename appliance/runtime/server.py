@@ -117,7 +117,6 @@ class Runtime:
         await self._listen("interpreter", interpreter, self._settings.interpreter_port)
         self._interpreter = interpreter
         await interpreter.start()
-        await self._interpreter.start()  # once the port is ours: a kernel costs memory
 
     async def stop(self) -> None:
         """Stop accepting, let requests finish for a moment, close. Bounded by ``shutdown_timeout`` and a second."""
@@ -128,6 +127,4 @@ class Runtime:
             await self._interpreter.close()
         if self._tunnel is not None:
             await self._tunnel.close()
-        if self._interpreter is not None:
-            await self._interpreter.close()
         self._envd.close()
