@@ -63,7 +63,7 @@ def ensure(directory: Path, installation: Installation) -> Path:
 
 
 def _fingerprint(installation: Installation) -> str:
-    marks = [str(_VERSION), installation.fingerprint().rpartition(":")[0]]
+    marks = [str(_VERSION), str(installation.python), str(installation.site)]
     for path in ("/etc/alternatives", "/etc/ld.so.cache", "/var/lib/dpkg/status", "/etc/ssl/certs", "/etc/apt"):
         with suppress(OSError):
             marks.append(f"{path}{os.stat(path).st_mtime_ns}")

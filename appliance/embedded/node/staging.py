@@ -7,6 +7,7 @@ interpreter *there*: what the template imports, and every path it remembers, is 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import sysconfig
@@ -41,7 +42,8 @@ class Installation:
         """Changes when the code does, so that an old template is not used with a new agent."""
         files = [self.app, *self.app.rglob("*.py")] if self.app.is_dir() else [self.app]
         newest = max(path.stat().st_mtime_ns for path in files)
-        return f"{self.python}:{self.site}:{self.app}:{newest}"
+        # A digest: it stands in the template's arguments, which sandboxes can read.
+        return hashlib.sha256(f"{self.python}:{self.site}:{self.app}:{newest}".encode()).hexdigest()[:16]
 
     def interpreter(self) -> str:
         """Name of the interpreter below the prefix's bin."""

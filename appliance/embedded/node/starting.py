@@ -98,4 +98,6 @@ def _become_container(spawn: Spawn) -> NoReturn:
         main = MainCommand(
             argv=command.argv, env=command.env, cwd=command.cwd, user=command.user, uid=command.uid, gid=command.gid
         )
-    run(RuntimeSettings(system_env=dict(spawn.env), **spawn.runtime), main)  # type: ignore[arg-type]
+    # HOME and PATH are each user's own; given here they would be everybody's.
+    inherited = {name: value for name, value in spawn.env.items() if name not in ("HOME", "PATH")}
+    run(RuntimeSettings(system_env=inherited, **spawn.runtime), main)  # type: ignore[arg-type]
