@@ -15,6 +15,8 @@ from appliance.gateway.request_head import Fields, RequestHead
 
 PORT_ENVD: Final = 49983
 CONTROL_PREFIX: Final = b"/kruise/api"
+CONTROL_PATHS: Final = (b"/sandboxes/", b"/v2/sandboxes/")
+"""Not envd's: SDKs such as e2b 2.8 send ``sandbox.connect()`` to the API with the sandbox's own headers."""
 
 RESERVED: Final = frozenset({b"/init", b"/freeze", b"/unfreeze", b"/collapse", b"/fsfreeze", b"/fsthaw", b"/upgrade"})
 """Paths of port 49983 that only the control plane may call."""
@@ -61,6 +63,8 @@ def decide(request: RequestHead) -> ControlTarget | SandboxTarget:
     else:
         address = cast("tuple[str, int] | None", fields.address)
     if address is not None:
+        if address[1] == PORT_ENVD and fields.sandbox_id is not None and request.url.startswith(CONTROL_PATHS):
+            return ControlTarget(request.url)
         return SandboxTarget(address[0], address[1], request.url)
     if request.url.startswith(b"/kruise/"):
         return _by_path(request.url)

@@ -8,10 +8,12 @@ answer to somebody else's request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final, cast
 
-from appliance.gateway.bodies import Body, BodyError, ChunkedBody, UntilClose
+from appliance.gateway.bodies import Body, BodyError, ChunkedBody, LengthBody, UntilClose
+from appliance.gateway.bulk import BULK, Relay, descriptor
 from appliance.gateway.response_head import BadResponse, ResponseHead
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Upstream(asyncio.Protocol):
         "_greeting",
         "_head",
         "_hub",
+        "_relay",
         "exchange",
         "fresh",
         "idle_since",
@@ -53,6 +56,7 @@ class Upstream(asyncio.Protocol):
         self._head: ResponseHead | None = None  # the answer whose body is being passed on
         self._body: Body | None = None
         self._greeting: asyncio.Future[bytes] | None = None
+        self._relay: Relay | None = None
 
     # asyncio's side -------------------------------------------------------------------------------------------
 
@@ -185,6 +189,27 @@ class Upstream(asyncio.Protocol):
         exchange.client.send(first + piece if first else piece)
         if body.done:
             self._finish(clean=clean)
+        elif isinstance(body, LengthBody) and body.left >= BULK and not exchange.client.blocked:
+            self._relay_body(exchange, body)
+
+    def _relay_body(self, exchange: Exchange, body: LengthBody) -> None:
+        """Let the kernel move what is left of a large body; stay with the ordinary way where it cannot."""
+        source, sink = descriptor(self.transport), descriptor(exchange.client.transport)
+        if source is None or sink is None:
+            return
+        with contextlib.suppress(OSError):
+            self._relay = Relay(self._hub.loop, source, sink, body.left, exchange.client.count_out, self._relayed)
+            self.transport.pause_reading()
+
+    def _relayed(self, left: int, error: OSError | None, sink: bool) -> None:
+        self._relay = None
+        if sink:
+            self._exchange().client.abort()  # its end lets go of us
+        elif left:
+            self._ended(error or ConnectionResetError("closed in the middle of a body"))
+        else:
+            self.transport.resume_reading()
+            self._finish(clean=True)
 
     def _finish(self, *, clean: bool) -> None:
         """The answer is complete; ``clean``: nothing came after its end."""
@@ -212,6 +237,12 @@ class Upstream(asyncio.Protocol):
         """Whatever this is, it does not answer in HTTP."""
         self._lose(BadResponse("no valid answer"))
 
+    def broken(self, error: Exception | None) -> None:
+        """Writing to it failed; what it said before that still counts."""
+        self._salvage()
+        if self.exchange is not None:
+            self._lose(error)
+
     def release(self) -> None:
         """The exchange does not want an answer any more: close at once, the server sees its client vanish."""
         self._detach()
@@ -236,6 +267,9 @@ class Upstream(asyncio.Protocol):
     def _detach(self) -> None:
         if self.exchange is not None:
             self.exchange.upstream = None
+        if self._relay is not None:
+            self._relay.close()
+            self._relay = None
         self.exchange = self._head = self._body = None
         self._buffer.clear()
 

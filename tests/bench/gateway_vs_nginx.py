@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ID = "iabcdefghij0123456789"
 MIB = 1 << 20
@@ -143,6 +144,26 @@ def _blocks(peer: socket.socket) -> None:
                 peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
+def serve_asgi(port: int) -> None:
+    """GET /N answers N bytes in blocks of 256 KiB, PUT reads its body: uvicorn, as in a sandbox's runtime."""
+    import uvicorn
+
+    async def app(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+        size = int(scope["path"][1:] or b"0") if scope["method"] == "GET" else 0
+        while scope["method"] == "PUT" and (await receive()).get("more_body"):
+            pass
+        fields = [(b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        block = bytes(MIB // 4)
+        for left in range(size, 0, -len(block)):
+            await send({"type": "http.response.body", "body": block[:left], "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    uvicorn.run(
+        app, port=port, http="httptools", loop="asyncio", lifespan="off", log_level="critical", access_log=False
+    )
+
+
 def serve_websockets(port: int) -> None:
     """Answers every upgrade and then says nothing."""
 
@@ -191,6 +212,7 @@ def transfer(port: int, size: int, *, upload: bool) -> float:
             head = peer.recv(4096)
             while b"\r\n\r\n" not in head:
                 head += peer.recv(4096)
+            assert b" 200 " in head[:20], head
             left = size - len(head.partition(b"\r\n\r\n")[2])
             while left > 0 and (got := peer.recv_into(scratch)):
                 left -= got
@@ -253,23 +275,26 @@ def bench_requests(rounds: int, seconds: int) -> None:
 
 
 def bench_bytes(rounds: int, size: int) -> None:
-    """Large bodies, one connection."""
-    print(f"\n{'MB/s':<22}{'direct':>10}{'nginx':>10}{'gateway':>10}{'ratio':>8}")
-    up, front, ours = free_port(), free_port(), free_port()
-    with process(*me("blocks", up)):
-        wait_port(up)
-        with nginx(PROXY.format(up=up, port=front)), process(*me("gateway", ours, up)):
-            wait_port(ours)
-            wait_port(front)
-            for upload in (False, True):
-                runs: dict[str, Callable[[], float]] = {
-                    name: lambda p=port, u=upload: transfer(p, size, upload=u)  # type: ignore[misc]
-                    for name, port in (("direct", up), ("nginx", front), ("gateway", ours))
-                }
-                got = interleave(runs, rounds)
-                ratio = got["gateway"] / got["direct"]
-                name = f"{'upload' if upload else 'download'} {size // MIB} MiB"
-                print(f"{name:<22}{got['direct']:>10,.0f}{got['nginx']:>10,.0f}{got['gateway']:>10,.0f}{ratio:>8.2f}")
+    """Large bodies, one connection, from a bare socket loop and from the kind of server that runs in a sandbox."""
+    print(f"\n{'MB/s':<26}{'direct':>10}{'nginx':>10}{'gateway':>10}{'ratio':>8}{'ms CPU/GB':>11}")
+    for server in ("blocks", "asgi"):
+        up, front, ours = free_port(), free_port(), free_port()
+        with process(*me(server, up)):
+            wait_port(up)
+            with nginx(PROXY.format(up=up, port=front)), process(*me("gateway", ours, up)) as gateway:
+                wait_port(ours)
+                wait_port(front)
+                for upload in (False, True):
+                    runs: dict[str, Callable[[], float]] = {
+                        name: lambda p=port, u=upload: transfer(p, size, upload=u)  # type: ignore[misc]
+                        for name, port in (("direct", up), ("nginx", front), ("gateway", ours))
+                    }
+                    before = cpu_seconds(gateway.pid)
+                    got = interleave(runs, rounds)
+                    each = (cpu_seconds(gateway.pid) - before) / (size * rounds) * 1e12
+                    row = "".join(f"{got[name]:>10,.0f}" for name in ("direct", "nginx", "gateway"))
+                    name = f"{'upload to' if upload else 'download from'} {server}"
+                    print(f"{name:<26}{row}{got['gateway'] / got['direct']:>8.2f}{each:>11.0f}", flush=True)
     print("goal: ratio to direct >= 0.8")
 
 
@@ -307,10 +332,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--size", type=int, default=512, help="MiB of one large body")
     parser.add_argument("--only", choices=["requests", "bytes", "idle"])
-    parser.add_argument("--role", choices=["gateway", "blocks", "websockets"], help=argparse.SUPPRESS)
+    parser.add_argument("--role", choices=["gateway", "blocks", "asgi", "websockets"], help=argparse.SUPPRESS)
     parser.add_argument("ports", type=int, nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    roles = {"gateway": serve_gateway, "blocks": serve_blocks, "websockets": serve_websockets}
+    roles = {
+        "gateway": serve_gateway,
+        "blocks": serve_blocks,
+        "asgi": serve_asgi,
+        "websockets": serve_websockets,
+    }
     if options.role is not None:
         with contextlib.suppress(KeyboardInterrupt):
             roles[options.role](*options.ports)

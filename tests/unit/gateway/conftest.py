@@ -61,14 +61,14 @@ class Peer:
         return status, fields, await self.rest()
 
     async def _chunks(self) -> bytes:
-        payload = b""
+        payload: list[bytes] = []
         async with asyncio.timeout(10):
             while size := int((await self.reader.readuntil(b"\n")).split(b";")[0], 16):
-                payload += await self.reader.readexactly(size)
+                payload.append(await self.reader.readexactly(size))
                 assert await self.reader.readexactly(2) == b"\r\n"
             while await self.reader.readuntil(b"\n") != b"\r\n":
                 pass
-        return payload
+        return b"".join(payload)
 
     async def close(self) -> None:
         """Close, whatever state the connection is in."""
