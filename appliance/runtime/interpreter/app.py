@@ -1,8 +1,8 @@
 """The code interpreter's HTTP interface, port 49999 (contract §3): a bare ASGI application.
 
-``/execute`` answers a stream of JSON lines that always ends with ``end_of_execution``: also after a kernel's death, and never
-after the client's, whose leaving interrupts the cell. Errors before the stream starts are plain text or, for requests that
-are not understood, JSON.
+``/execute`` answers a stream of JSON lines that always ends with ``end_of_execution``: also after a kernel's death,
+and never after the client's, whose leaving interrupts the cell. Errors before the stream starts are plain text or,
+for requests that are not understood, JSON.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import msgspec
@@ -228,7 +228,7 @@ def create_app(state: RuntimeState, channel: Channel) -> Interpreter:
     return Interpreter(state, Kernels(channel.settings, channel))
 
 
-async def _lines(cell: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def _lines(cell: AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, None]:
     """Events as chunks of lines, with keepalives in the pauses. Closing it closes the cell."""
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(64)
     pump = asyncio.create_task(_pump(cell, queue))
@@ -252,7 +252,7 @@ async def _lines(cell: AsyncIterator[Any]) -> AsyncIterator[bytes]:
         await asyncio.gather(pump, return_exceptions=True)
 
 
-async def _pump(cell: Any, queue: asyncio.Queue[bytes | None]) -> None:
+async def _pump(cell: AsyncGenerator[Any, None], queue: asyncio.Queue[bytes | None]) -> None:
     try:
         async with contextlib.aclosing(cell) as stream:
             async for event in stream:

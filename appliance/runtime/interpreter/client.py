@@ -1,8 +1,8 @@
 """One kernel's messages: a shell and an iopub socket, framed and signed by ``jupyter_client``'s Session.
 
-Two reader tasks sort what arrives by the request it answers. A request's messages go to its ``Inbox``, which is bounded: when its
-reader is slow, this client stops reading, the kernel's publisher blocks, and nothing is lost or piled up. Messages of requests
-that nobody waits for (silent snippets, threads that outlive their cell) are dropped.
+Two reader tasks sort what arrives by the request it answers. A request's messages go to its ``Inbox``, which is
+bounded: when its reader is slow, this client stops reading, the kernel's publisher blocks, and nothing is lost or
+piled up. Messages of requests that nobody waits for (silent snippets, threads that outlive their cell) are dropped.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class KernelClient:
         self._iopub.close(0)
 
     async def ready(self, poll: float = 0.25) -> None:
-        """Return once the kernel answers and its publications arrive. Asks again every ``poll`` seconds; has no deadline of its own."""
+        """Return once the kernel answers and its publications arrive. Asks again every ``poll`` seconds; has no deadline
+        of its own.
+        """
         while True:
             inbox = self.request("kernel_info_request", {})
             try:

@@ -1,15 +1,15 @@
 """A context: a kernel with a working directory, a lock and a place in the list. It survives its kernel.
 
-Executions of one context run one after the other. A kernel that dies is replaced at once, so that the next execution works, on a
-fresh namespace; the one that was running is told. What a client abandons is interrupted, and the lock is kept until the kernel is
-really idle again.
+Executions of one context run one after the other. A kernel that dies is replaced at once, so that the next execution
+works, on a fresh namespace; the one that was running is told. What a client abandons is interrupted, and the lock is
+kept until the kernel is really idle again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -95,7 +95,9 @@ class Context:
                 return
 
     async def restart(self) -> None:
-        """Replace the kernel by a fresh one; a running execution ends with ``ContextRestarting``. Raises ``KernelError``."""
+        """Replace the kernel by a fresh one; a running execution ends with ``ContextRestarting``. Raises
+        ``KernelError``.
+        """
         kernel = self._kernel
         self._restarted = True
         try:
@@ -120,7 +122,7 @@ class Context:
     # Executing ----------------------------------------------------------------------------------------------------
     async def execute(
         self, code: str, global_env: Mapping[str, str], call_env: Mapping[str, str]
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Run a cell; yields events until it is over. The caller holds no lock; waiting for it is part of this.
 
         Closing the iterator early interrupts the cell.
@@ -196,7 +198,8 @@ class Context:
             return inbox.get_nowait()
         getter = asyncio.ensure_future(inbox.get())
         try:
-            await asyncio.wait({getter, kernel.exited}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {getter, kernel.exited}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not getter.done():
                 await asyncio.wait({getter}, timeout=_LAST_WORDS)
             return getter.result() if getter.done() else None

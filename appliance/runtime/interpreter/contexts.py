@@ -1,4 +1,6 @@
-"""The contexts of a sandbox: the default ones, those that clients made, and those inherited from an earlier server process."""
+"""The contexts of a sandbox: the default ones, those that clients made, and those inherited from an earlier server
+process.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ MAX_CONTEXTS: Final = 128
 """Contexts of one sandbox; each is a process of some ten MiB."""
 
 
-class UnknownContext(LookupError):  # noqa: N818  the field's word
+class UnknownContext(LookupError):
     """No such context."""
 
 

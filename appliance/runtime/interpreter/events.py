@@ -1,7 +1,7 @@
 """Jupyter messages as lines of the interpreter's event stream (contract §3.3). Pure: no sockets, no clock.
 
-A line is a JSON object without absent members, ended by a newline. ``Translator`` holds what one execution must remember: that an
-error is told once.
+A line is a JSON object without absent members, ended by a newline. ``Translator`` holds what one execution must
+remember: that an error is told once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Kernel processes on the server's side: asked for over the supervisor's channel, spoken to through a ``KernelClient``.
 
 Python kernels are forked by the supervisor; those of other languages are executed from the kernel specification that
-``jupyter_client`` finds. Both look the same from here. The supervisor remembers each kernel's connection and a memo, so the
-kernels of a dead server process are taken over by the next one with their variables.
+``jupyter_client`` finds. Both look the same from here. The supervisor remembers each kernel's connection and a memo,
+so the kernels of a dead server process are taken over by the next one with their variables.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import zmq.asyncio
 
@@ -131,11 +131,10 @@ class Kernels:
         self._zmq.destroy(0)
 
     async def _wait_ready(self, kernel: Kernel) -> None:
-        ready = asyncio.create_task(kernel.client.ready())
+        ready: asyncio.Future[None] = asyncio.ensure_future(kernel.client.ready())
         try:
-            done, _ = await asyncio.wait(
-                {ready, kernel.exited}, timeout=READY_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
-            )
+            either: set[asyncio.Future[Any]] = {ready, kernel.exited}
+            done, _ = await asyncio.wait(either, timeout=READY_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ready.cancel()
         if kernel.exited in done:

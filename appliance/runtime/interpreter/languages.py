@@ -1,4 +1,6 @@
-"""Languages: their names, and the snippets that set and restore environment variables in a running kernel (contract §3.2, §3.4)."""
+"""Languages: their names, and the snippets that set and restore environment variables in a running kernel (contract
+§3.2, §3.4).
+"""
 
 from __future__ import annotations
 

@@ -77,17 +77,15 @@ def close_descriptors(keep: int = -1) -> None:
 
 
 def become(user: str | None) -> None:
-    """Take on the account ``user``. None or the present account: nothing. Raises ``KeyError`` (no such user) or
-    ``PermissionError``.
-    """
+    """Take on an account. None or the present one: nothing. Raises ``UnknownUser`` or ``PermissionError``."""
     if user is None:
         return
-    entry = pwd.getpwnam(user)
-    if entry.pw_uid == os.geteuid():
+    entry = Users().get(user)
+    if entry.uid == os.geteuid():
         return
-    os.initgroups(user, entry.pw_gid)
-    os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
-    os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    os.setgroups(entry.groups)
+    os.setresgid(entry.gid, entry.gid, entry.gid)
+    os.setresuid(entry.uid, entry.uid, entry.uid)
 
 
 def replace_environment(env: Mapping[str, str]) -> None:

@@ -1,8 +1,8 @@
 """Output that bypasses Python: what C code and child processes write to descriptors 1 and 2.
 
-Both descriptors become pipes that one thread reads and writes to the kernel's streams. ``drain()`` makes the order certain: after
-it returns, everything written before the call is in the streams, so it is sent before the cell's end. A child process that
-outlives its cell keeps its pipe and its output shows up in a later cell, as in any notebook.
+Both descriptors become pipes that one thread reads and writes to the kernel's streams. ``drain()`` makes the order
+certain: after it returns, everything written before the call is in the streams, so it is sent before the cell's end.
+A child process that outlives its cell keeps its pipe and its output shows up in a later cell, as in any notebook.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """MIME types beyond IPython's own: table data, charts, JSON (contract §3.3 and §3.5).
 
-Nothing is imported here: a formatter for a type names its module and runs only when a cell made such an object. A formatter that
-fails returns None, which means "not this type"; a result is never lost over its decoration.
+Nothing is imported here: a formatter for a type names its module and runs only when a cell made such an object. A
+formatter that fails returns None, which means "not this type"; a result is never lost over its decoration.
 """
 
 from __future__ import annotations

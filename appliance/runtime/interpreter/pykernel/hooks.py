@@ -67,12 +67,12 @@ def _pillow_image(module: ModuleType) -> None:
         return result
 
     save.__doc__ = original.__doc__
-    module.Image.save = save  # type: ignore[attr-defined]
+    module.Image.save = save
 
 
 def _pillow_show(module: ModuleType) -> None:
     def show_image(self: Any, image: Any, **options: Any) -> bool:
         return True
 
-    module.Viewer.show_image = show_image  # type: ignore[attr-defined]
-    module.Viewer.show = show_image  # type: ignore[attr-defined]
+    module.Viewer.show_image = show_image
+    module.Viewer.show = show_image

@@ -1,9 +1,9 @@
 """The sandbox's Python kernel: IPython's, minus what a sandbox cannot use, configured as the contract demands.
 
 Built in the template process by ``prepare()``, without a socket, thread or event loop, and completed in the fork by
-``attach()``. Differences from a stock ipykernel, all of them measured costs at start or per cell: no subshell thread, no control
-thread (interrupts are signals), no heartbeat (the supervisor waits for the process itself), no debugger, no history database,
-one reader thread instead of two for output of C code and child processes.
+``attach()``. Differences from a stock ipykernel, all of them measured costs at start or per cell: no subshell thread,
+no control thread (interrupts are signals), no heartbeat (the supervisor waits for the process itself), no debugger,
+no history database, one reader thread instead of two for output of C code and child processes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
     capture: DescriptorCapture | None = None
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> Any:
-        """Run a cell; what child processes wrote to the descriptors meanwhile belongs to it, so it is collected before the reply."""
+        """Run a cell; what child processes wrote to the descriptors meanwhile belongs to it, so it is collected before
+        the reply.
+        """
         reply = await super().do_execute(code, silent, *args, **kwargs)
         if self.capture is not None:
             self.capture.drain()

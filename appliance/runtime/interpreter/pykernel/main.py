@@ -1,7 +1,8 @@
 """Entry of the kernel process, on both sides of the fork.
 
-``preload()`` builds the kernel and runs one silent cell, so that the code paths of a first cell (compiler, traceback formatter,
-display formatter) are warm and shared by every fork. ``run()`` attaches the sockets and serves until the process is killed.
+``preload()`` builds the kernel and runs one silent cell, so that the code paths of a first cell (compiler, traceback
+formatter, display formatter) are warm and shared by every fork. ``run()`` attaches the sockets and serves until the
+process is killed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Where a kernel's Python looks for packages, and which interpreter is behind ``sys.executable``.
 
-The kernel is a fork: it never ran an interpreter's start-up in the sandbox, so what ``site`` would have done there is done here.
+The kernel is a fork: it never ran an interpreter's start-up in the sandbox, so what ``site`` would have done there is
+done here.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def interpreter() -> str:
 
 
 def add_user_site() -> None:
-    """Put ``~/.local/lib/pythonX.Y/site-packages`` first among the package directories, whether it exists yet or not."""
+    """Put ``~/.local/lib/pythonX.Y/site-packages`` first among the package directories, existing or not."""
     site.USER_BASE = site.USER_SITE = None  # computed for the template's account
     directory = site.getusersitepackages()
     site.ENABLE_USER_SITE = True
