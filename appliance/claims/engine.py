@@ -138,14 +138,19 @@ class ClaimEngine:
     # The course of a claim ------------------------------------------------------------------------------------------
 
     async def _claim(self, request: ClaimRequest, course: _Course) -> Claimed:
+        failure: InitFailed | None = None
         for deliveries_left in reversed(range(_DELIVERIES)):
-            taken = await self._take(request, course)
+            try:
+                taken = await self._take(request, course)
+            except NoStock as empty:
+                raise failure or empty from None
             try:
                 token = await self._personalise(taken, request, course)
             except InitFailed as error:
                 self._abandon(taken.attempt.lock)
                 cleaning = self._background(self._give_up(taken.sandbox, request))
                 log.warning("sandbox %s/%s not delivered: %s", taken.sandbox.namespace, taken.sandbox.name, error)
+                failure = error
                 if not deliveries_left or error.refused or request.reserve_failed:
                     await asyncio.shield(cleaning)
                     raise

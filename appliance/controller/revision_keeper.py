@@ -76,9 +76,9 @@ class RevisionKeeper:
             return
         known = self._known.get(key)
         current = known[3].template if known is not None and kept else ""
-        newest_first = sorted(revisions, key=lambda item: item.meta.creation_timestamp or "", reverse=True)
-        for template in newest_first[kept:]:
-            if template.name == current or template.meta.deletion_timestamp:
+        others = sorted((item for item in revisions if item.name != current), key=_age, reverse=True)
+        for template in others[max(0, kept - 1) :]:
+            if template.meta.deletion_timestamp:
                 continue
             if world.sandboxes.by_index(indexes.TEMPLATE_USERS, f"{key[0]}/{template.name}"):
                 continue
@@ -87,6 +87,12 @@ class RevisionKeeper:
             except (errors.NotFound, errors.Conflict):
                 continue
             log.info("removed the unused revision %s/%s", key[0], template.name)
+
+
+def _age(template: SandboxTemplate) -> tuple[str, int]:
+    """Order of creation; timestamps have whole seconds, and revisions are never modified, so versions decide."""
+    version = template.meta.resource_version
+    return template.meta.creation_timestamp or "", int(version) if version.isdecimal() else 0
 
 
 def _body(owner: SandboxSet, revision: Revision) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,7 +36,8 @@ _BATCH = 50
 _SOON = 0.5
 """Seconds after which a claim in progress says so, and then how far it is."""
 _RETRY = 1.0
-"""Seconds before a failed attempt is repeated."""
+"""Seconds before a failed attempt is repeated; doubles up to ``_RETRY_MAX``."""
+_RETRY_MAX = 15.0
 _TIMER_MAX = 3600.0
 
 
@@ -48,6 +50,15 @@ class _Course:
     message: str = ""
     completed: set[str] = field(default_factory=set)
     """Names of sandboxes this process has delivered, so that they are not initialised twice."""
+    delay: float = 0.0
+    rest_until: float = 0.0
+    """Monotonic instant before which nothing is attempted: what failed would only use up the pool."""
+
+    def failed(self) -> float:
+        """Rest, longer each time; returns the seconds."""
+        self.delay = min(_RETRY_MAX, self.delay * 2 or _RETRY)
+        self.rest_until = time.monotonic() + self.delay
+        return self.delay
 
 
 class SandboxClaimController:
@@ -104,9 +115,10 @@ class SandboxClaimController:
         if plan.expired:
             await self._delete(claim)
             return None
-        if not plan.attempts:
+        rest = course.rest_until - time.monotonic()
+        if not plan.attempts or rest > 0:
             await self._write(claim, plan.status)
-            return Requeue(min(_TIMER_MAX, max(0.01, plan.wait))) if plan.wait is not None else None
+            return _soonest(plan.wait, rest if plan.attempts else None)
         retry = await self._attempt(claim, course, min(plan.attempts, _BATCH), plan.wait or 0.0)
         current = self._world.claims.get(*key)
         if current is None or current.uid != claim.uid:
@@ -115,8 +127,7 @@ class SandboxClaimController:
         if after.attempts and retry is None:
             return Requeue(0.0)
         await self._write(current, after.status)
-        delays = [delay for delay in (after.wait, retry if after.attempts else None) if delay is not None]
-        return Requeue(min(_TIMER_MAX, max(0.01, min(delays)))) if delays else None
+        return _soonest(after.wait, retry if after.attempts else None)
 
     def _course(self, claim: SandboxClaim) -> _Course:
         course = self._courses.get(claim.key)
@@ -168,17 +179,17 @@ class SandboxClaimController:
 
     def _after_failures(self, claim: SandboxClaim, course: _Course, failures: Sequence[BaseException]) -> float | None:
         if not failures:
-            course.message = ""
+            course.message, course.delay = "", 0.0
             return None
         for error in failures:
             if not isinstance(error, ClaimError | errors.KubeError):
                 raise error
         course.message = str(failures[0])
-        delays = [error.retry_after if isinstance(error, NoStock) else _RETRY for error in failures]
-        if any(not isinstance(error, NoStock) for error in failures) or claim.spec.create_on_no_stock:
+        waits = [error.retry_after for error in failures if isinstance(error, NoStock)]
+        if len(waits) < len(failures):
             self._world.events.say(kinds.SANDBOXCLAIM, claim, "FailedClaim", course.message)
-            return min(delays)
-        return _TIMER_MAX  # only stock can help, and its arrival wakes us
+            return course.failed()
+        return min(waits) if claim.spec.create_on_no_stock else _TIMER_MAX  # stock that arrives wakes us
 
     async def _complete_unrecorded(self, claim: SandboxClaim, course: _Course) -> bool:
         """Sandboxes taken by a process that died before it could initialise them; True while one is not ready."""
@@ -252,6 +263,11 @@ class SandboxClaimController:
             await self._world.cluster.delete(kinds.SANDBOXCLAIM, claim.namespace, claim.name, uid=claim.uid)
         except (errors.NotFound, errors.Conflict):
             return
+
+
+def _soonest(*delays: float | None) -> Requeue | None:
+    present = [delay for delay in delays if delay is not None]
+    return Requeue(min(_TIMER_MAX, max(0.01, min(present)))) if present else None
 
 
 def _as_json(status: SandboxClaimStatus) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class FakeServer:
         """(version, collection path, type, object) of every change."""
         self.seen: list[dict[str, Any]] = []
         """Every version of every object that was ever written."""
-        self._version = itertools.count(1)
+        self._version = itertools.count(2)
         self._now = 1
         self._changed = asyncio.Event()
 

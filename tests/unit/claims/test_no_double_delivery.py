@@ -43,7 +43,7 @@ async def test_no_sandbox_has_two_owners(bench, ask, seed):
             for _ in range(rand.randrange(25)):
                 await asyncio.sleep(0)
             claim.cancel()
-        done, _ = await asyncio.wait([claim])
+        await asyncio.wait([claim])
         return None if claim.cancelled() or claim.exception() is not None else claim.result()
 
     results = [result for result in await asyncio.gather(*(client(n) for n in range(40))) if result is not None]
