@@ -45,6 +45,7 @@ class Transport:
     async def close(self) -> None:
         """Close every connection; requests in flight fail."""
         await self._session.close()
+        await asyncio.sleep(0)  # sockets are closed in the loop's next round
 
     async def request(
         self,
@@ -130,7 +131,10 @@ class Transport:
             if not 200 <= response.status < 300:
                 error_body = await _read_error(response)
                 raise errors.from_answer(response.status, error_body, response.headers.get("Retry-After"))
-            yield response
+            try:
+                yield response
+            finally:
+                _abandon(response)
 
     async def _send(
         self,
@@ -195,6 +199,16 @@ async def _read_error(response: aiohttp.ClientResponse) -> bytes:
     except (aiohttp.ClientError, OSError):
         pass
     return body
+
+
+def _abandon(response: aiohttp.ClientResponse) -> None:
+    """Cut the connection of an answer that was not read to its end (a watch that is closed, a read that is cancelled).
+
+    Left alone it would be closed too, but with a TLS farewell that nobody waits for and that outlives the session.
+    """
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def _say(error: BaseException) -> str:

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from appliance.api.kinds import SANDBOX
 from appliance.api.structs import Sandbox
@@ -177,13 +179,23 @@ class Cutter:
             writer.transport.abort()
 
 
+def _host_and_port(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    assert parts.hostname and parts.port
+    return parts.hostname, parts.port
+
+
 async def test_cut_connections_lose_nothing(apiserver: Any, namespace: str, tmp_path: Path) -> None:
     """Connections are cut again and again while objects change: the informer ends with the server's truth."""
-    host, port = apiserver.url.removeprefix("http://").split(":")
-    async with Cutter(host, int(port)) as cutter, await Cluster.connect(settings(apiserver.kubeconfig)) as direct:
+    config = yaml.safe_load(apiserver.kubeconfig.read_text())
+    address = config["clusters"][0]["cluster"]["server"]
+    async with (
+        Cutter(*_host_and_port(address)) as cutter,
+        await Cluster.connect(settings(apiserver.kubeconfig)) as direct,
+    ):
         through = tmp_path / "kubeconfig"
-        text = apiserver.kubeconfig.read_text().replace(apiserver.url, f"http://127.0.0.1:{cutter.port}")
-        through.write_text(text)
+        config["clusters"][0]["cluster"]["server"] = f"{urlsplit(address).scheme}://127.0.0.1:{cutter.port}"
+        through.write_text(yaml.safe_dump(config))
         async with await Cluster.connect(settings(through)) as cluster, informing(cluster, namespace) as informer:
             cut = 0
             for number in range(30):
