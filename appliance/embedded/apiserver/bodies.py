@@ -8,9 +8,11 @@ import msgspec
 import yaml
 from aiohttp import web
 
+from appliance.embedded.apiserver import protobuf
 from appliance.embedded.apiserver.status import bad_request, too_large, unsupported_media
 
 JSON_TYPES = ("application/json", "application/yaml")
+"""Formats every kind may be written in; core kinds also as protobuf."""
 
 
 async def read_body(http: web.BaseRequest, limit: int) -> bytes:
@@ -33,7 +35,9 @@ def media_type(http: web.BaseRequest) -> str:
 
 
 def parse_object(data: bytes, media: str) -> dict[str, Any]:
-    """The body as an object; ApiStatus 400 when it is not one, 415 for formats that are not read (protobuf)."""
+    """The body as an object; ApiStatus 400 when it is not one, 415 for formats that are not read."""
+    if media == protobuf.MEDIA:
+        return protobuf.decode_object(data)
     if media not in ("", *JSON_TYPES):
         raise unsupported_media(media, JSON_TYPES)
     value = parse_yaml(data) if media == "application/yaml" else parse_json(data)
@@ -68,6 +72,6 @@ def parse_yaml(data: bytes) -> Any:
         except msgspec.DecodeError:
             pass
     try:
-        return yaml.load(data, _Loader)  # noqa: S506
+        return yaml.load(data, _Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise bad_request(f"the object provided is unrecognized: it is not valid YAML: {error}") from None

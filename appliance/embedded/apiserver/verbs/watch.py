@@ -156,10 +156,10 @@ def _matcher(call: Call) -> Callable[[Record], bool] | None:
 def _timeout(call: Call) -> float:
     text = call.query.get("timeoutSeconds")
     if not text:
-        return random.uniform(*DEFAULT_TIMEOUT)  # noqa: S311
+        return random.uniform(*DEFAULT_TIMEOUT)
     if not text.isdigit():
         raise bad_request(f"timeoutSeconds: Invalid value: {text!r}: must be a non-negative integer")
-    return float(text) or random.uniform(*DEFAULT_TIMEOUT)  # noqa: S311
+    return float(text) or random.uniform(*DEFAULT_TIMEOUT)
 
 
 async def watch(backend: Backend, call: Call) -> web.StreamResponse:
