@@ -81,7 +81,7 @@ class KernelClient:
         self._iopub.close(0)
 
     async def ready(self, poll: float = 0.25) -> None:
-        """Return once the kernel answers and its publications arrive. Asks again every ``poll`` seconds; has no deadline
+        """Return once the kernel answers and publishes. Asks again every ``poll`` seconds; has no deadline
         of its own.
         """
         while True:

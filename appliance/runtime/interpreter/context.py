@@ -22,6 +22,8 @@ _INTERRUPT_AGAIN: Final = 3.0
 """Seconds after which a cell that ignored an interrupt gets another."""
 _LAST_WORDS: Final = 0.05
 """Seconds for output that is still in the socket when its kernel is gone."""
+_REPLY_TIMEOUT: Final = 2.0
+"""Seconds between the end of a cell's output and the kernel's verdict, which was sent before."""
 _REVIVALS: Final = 5
 """Kernels that may die in a row before they answered, until the context waits for somebody to need it."""
 
@@ -179,7 +181,10 @@ class Context:
         reply: Message | None = None
         idle = False
         while not idle or reply is None:
-            message = await self._next(kernel, inbox)
+            message = await self._next(kernel, inbox, _REPLY_TIMEOUT if idle else None)
+            if message is None and not kernel.exited.done():
+                yield events.error("UnexpectedEndOfExecution", "The kernel failed to answer the execution")
+                return
             if message is None:
                 yield self._lost(kernel)
                 return
@@ -192,14 +197,14 @@ class Context:
         if (event := translator.event(reply.kind, reply.content, reply.date)) is not None:
             yield event
 
-    async def _next(self, kernel: Kernel, inbox: Inbox) -> Message | None:
-        """The next message, or None when the kernel is gone and said all it had to say."""
+    async def _next(self, kernel: Kernel, inbox: Inbox, timeout: float | None) -> Message | None:
+        """The next message, or None after ``timeout`` seconds or when the kernel is gone and said all it had to say."""
         if not inbox.empty():
             return inbox.get_nowait()
         getter = asyncio.ensure_future(inbox.get())
         try:
             either: set[asyncio.Future[Any]] = {getter, kernel.exited}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if not getter.done():
                 await asyncio.wait({getter}, timeout=_LAST_WORDS)
             return getter.result() if getter.done() else None

@@ -104,7 +104,7 @@ class Kernels:
         return kernel
 
     def inherited(self) -> list[tuple[KernelRecord, Kernel | None]]:
-        """Kernels of earlier server processes, oldest first, each with its live kernel or None when it ended meanwhile."""
+        """Kernels of earlier server processes, oldest first; None in place of one that ended meanwhile."""
         found: list[tuple[KernelRecord, Kernel | None]] = []
         for record in self.channel.records:
             kernel_id = record.start.id

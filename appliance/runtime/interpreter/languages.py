@@ -34,7 +34,7 @@ class Language:
 
 
 def get(name: str) -> Language:
-    """The language called ``name`` (normalised); an unknown one has a kernel of that name and no way to set variables."""
+    """The language called ``name`` (normalised); an unknown one is its kernel's name and cannot set variables."""
     return _LANGUAGES.get(name) or Language(name, lambda changes: "")
 
 

@@ -206,6 +206,8 @@ class Supervisor:
                 request = messages.receive_request(server.sock)
             except BlockingIOError:
                 return
+            except ConnectionError:
+                request = None
             except (OSError, msgspec.DecodeError) as error:
                 sys.stderr.write(f"runtime: bad message from the server process: {error}\n")
                 os.kill(server.pid, signal.SIGKILL)

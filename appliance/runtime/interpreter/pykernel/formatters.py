@@ -31,6 +31,10 @@ class ChartFormatter(BaseFormatter):  # type: ignore[misc]
     print_method = ObjectName("_repr_e2b_chart_")
     _return_type = dict
 
+    def pop(self, typ: Any, default: Any = None) -> Any:
+        """Keeps what it has: IPython drops figures from every formatter when it chooses the image format."""
+        return default
+
 
 def install(shell: Any) -> None:
     """Register the formatters with the shell's display formatter."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import uuid
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ CONFIG: Final = {
     "Completer": {"use_jedi": False},
     "Kernel": {"_execute_sleep": 0.0},
 }
-"""Traitlets configuration. No colour and no elided lists: the contract's §3.5. The sleep is unnecessary with one output thread."""
+"""Traitlets configuration. No colour, no elided lists: contract §3.5. One output thread makes the sleep unnecessary."""
 _LINGER_MS: Final = 1000
 _FLUSH_SECONDS: Final = 0.02
 """How long a print may wait for company; ipykernel's own 0.2 s is felt by who watches a stream."""
@@ -60,10 +61,24 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
         """``sys.path`` is arranged in ``paths.py``."""
 
 
+class _NoSubshells:
+    """Stands where ipykernel has a thread for subshells: false, and knows the thread that cells run in."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    @property
+    def parent_thread(self) -> threading.Thread:
+        """The thread in which interrupts can cancel a cell."""
+        return threading.main_thread()
+
+
 class Kernel(IPythonKernel):  # type: ignore[misc]
     """The message handlers."""
 
     shell_class = Shell
+    shell_channel_thread = _NoSubshells()
+    _supports_kernel_subshells = False
     capture: DescriptorCapture | None = None
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> Any:
@@ -95,7 +110,7 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
         atexit.unregister(self.shell.atexit_operations)
 
     def attach(self, connection: Connection) -> None:
-        """Sockets, threads and standard streams. Called once, in the fork, in the kernel's own directory and account."""
+        """Sockets, threads and standard streams. Called once, in the fork, under the kernel's own account."""
         self.transport, self.ip = connection.transport, connection.ip
         self._renew_identity(connection.key)
         atexit.register(self.shell.atexit_operations)

@@ -35,7 +35,7 @@ def preload() -> None:
 
 
 def run(connection: Connection) -> None:
-    """Serve as a kernel; returns when the kernel was asked to exit. Called in a fork, with account and directory set."""
+    """Serve until the kernel is asked to exit. Called in a fork, with account and directory set."""
     preload()
     from tornado.ioloop import IOLoop
 

@@ -27,8 +27,8 @@ def arrange() -> None:
 def interpreter() -> str:
     """A real Python program of this version that can ``-m pip``; the empty string when the root has none.
 
-    The interpreter under a virtual environment is preferred over the environment's own: an account that may not write there
-    can install packages only into its user directory, which a virtual environment ignores.
+    The interpreter under a virtual environment is preferred over the environment's own: an account that may not
+    write there can install packages only into its user directory, which a virtual environment ignores.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     base = getattr(sys, "_base_executable", "")
