@@ -1,7 +1,7 @@
 """What the embedded API server costs: ``python tests/bench/apiserver.py`` prints one table.
 
-A server process, a client process (this one) on raw sockets so that the client's own cost stays small. CPU is the server
-process's user and system time from /proc, divided by the number of operations.
+A server process, a client process (this one) on raw sockets so that the client's own cost stays small. CPU is the
+server process's user and system time from /proc, divided by the number of operations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
-from conftest import ApiServer  # noqa: E402
+from conftest import ApiServer
 
 SANDBOXES = "/apis/agents.kruise.io/v1alpha1/namespaces/default/sandboxes"
 MERGE = "application/merge-patch+json"

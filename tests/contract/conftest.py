@@ -111,7 +111,13 @@ class ApiServer:
         return code
 
     def request(
-        self, method: str, path: str, body: Any = None, *, media: str = "application/json", headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        media: str = "application/json",
+        headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
         """One request with the token: (status, decoded JSON)."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()

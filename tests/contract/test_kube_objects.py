@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from appliance.api.kinds import CONFIGMAP, SANDBOX, SANDBOXCLAIM, SANDBOXSET, SECRET
 from appliance.config import KubeSettings
@@ -206,3 +210,25 @@ async def test_an_absent_namespace_is_not_found(cluster: Cluster) -> None:
     """Creating into a namespace that does not exist says so."""
     with pytest.raises(errors.NotFound, match="namespace"):
         await cluster.create(SANDBOX, "no-such-namespace", sandbox("a"))
+
+
+async def test_a_pods_service_account_opens_the_same_cluster(
+    apiserver: Any, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a kubeconfig the token, CA and address of a pod are used, and the token is read again by and by."""
+    config = yaml.safe_load(apiserver.kubeconfig.read_text())
+    entry = config["clusters"][0]["cluster"]
+    server = urlsplit(entry["server"])
+    if server.scheme != "https" or "token" not in config["users"][0]["user"]:
+        pytest.skip("pods reach their API server by HTTPS with a token; this fixture offers something else")
+    from kubernetes.aio.config import incluster_config
+
+    (tmp_path / "token").write_text(config["users"][0]["user"]["token"] + "\n")
+    (tmp_path / "ca.crt").write_bytes(base64.b64decode(entry["certificate-authority-data"]))
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", server.hostname or "")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+    async with await Cluster.connect(KubeSettings()) as cluster:
+        assert (await cluster.list(SANDBOX, namespace)).items == []
+        assert (await cluster._transport._credentials.current()).renew_at is not None

@@ -1,1 +1,1 @@
-"""The embedded API server: a Kubernetes API for one box, on SQLite. ``main.run`` starts it; see ``server`` for a request's way."""
+"""The embedded API server: a Kubernetes API for one box, on SQLite. ``main.run`` starts it; see ``server``."""

@@ -1,7 +1,7 @@
 """One loopback port for plain HTTP and TLS: the first byte of a connection decides.
 
-kubectl needs TLS to send its token; what may use plain HTTP (loopback) saves the encryption. Accepted sockets are peeked
-at, never read, before the right protocol takes them over. Without a certificate everything is plain HTTP.
+kubectl needs TLS to send its token; what may use plain HTTP (loopback) saves the encryption. Accepted sockets are
+peeked at, never read, before the right protocol takes them over. Without a certificate everything is plain HTTP.
 """
 
 from __future__ import annotations

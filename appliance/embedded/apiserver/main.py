@@ -1,6 +1,6 @@
 """``--role=apiserver``: open the store, load the kinds, serve until told to stop.
 
-Start order: store → kinds (built-in, then stored CRDs, then ours preloaded) → namespaces → loops → listener. Stop order:
+Start order: store → kinds (built-in, then stored CRDs, then ours preloaded) → namespaces → loops → listener. Stop:
 no new connections, watches end, requests in flight finish, loops stop, the store writes what is staged and closes.
 """
 
@@ -178,12 +178,12 @@ def _loops(backend: Backend) -> Iterable[tuple[str, Any]]:
     return (("garbage", collector.run()), ("namespaces", emptier.run()), ("events", expiry.run(backend)))
 
 
-def _http(backend: Backend, tokens: Tokens) -> web.Server[web.BaseRequest]:
+def _http(backend: Backend, tokens: Tokens) -> web.Server:
     handler = Server(backend, tokens).handle
     return web.Server(handler, access_log=None, keepalive_timeout=75.0, lingering_time=2.0)
 
 
-async def _stop(backend: Backend, listener: Listener, server: web.Server[web.BaseRequest]) -> None:
+async def _stop(backend: Backend, listener: Listener, server: web.Server) -> None:
     backend.stopping.set()
     await listener.close()
     backend.store.wake_all()

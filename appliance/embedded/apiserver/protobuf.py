@@ -1,7 +1,7 @@
 """Reading the protobuf bodies that kubectl sends for core kinds (``kubectl create namespace`` and its kind).
 
 Answers are always JSON, which every client accepts; only request bodies need this. Field numbers come from
-``schema/core_proto.txt``. The envelope is ``k8s\\0`` and a ``runtime.Unknown`` with apiVersion, kind and the raw message.
+``schema/core_proto.txt``. The envelope is ``k8s\\0`` and a ``runtime.Unknown``: apiVersion, kind and the raw message.
 """
 
 from __future__ import annotations

@@ -72,16 +72,17 @@ def _comparison(key: str, op: str, text: str) -> Callable[[Labels], bool]:
 
 def selector(res: Resource, labels: str | None, fields: str | None) -> Predicate | None:
     """The conjunction of both selectors as one predicate; None when everything matches."""
-    tests: list[Predicate] = []
-    for term in label_terms(labels) if labels else ():
-        tests.append(lambda record, term=term: term(record.labels))  # type: ignore[misc]
-    for path, equal, value in field_terms(res, fields) if fields else ():
-        tests.append(_field_test(path, equal, value))
+    tests = [_label_test(term) for term in (label_terms(labels) if labels else ())]
+    tests += [_field_test(path, equal, value) for path, equal, value in (field_terms(res, fields) if fields else ())]
     if not tests:
         return None
     if len(tests) == 1:
         return tests[0]
     return lambda record: all(test(record) for test in tests)
+
+
+def _label_test(term: Callable[[Labels], bool]) -> Predicate:
+    return lambda record: term(record.labels)
 
 
 def _field_test(path: str, equal: bool, value: str) -> Predicate:
@@ -101,8 +102,10 @@ def field_terms(res: Resource, text: str) -> list[tuple[str, bool, str]]:
             raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
         path = match[1]
         if path not in ("metadata.name", "metadata.namespace", *res.selectable):
-            raise bad_request(f'Unable to find "{res.api_version}, Resource={res.plural}" that match label selector "", '
-                              f'field selector "{text}": field label not supported: {path}')  # fmt: skip
+            raise bad_request(
+                f'Unable to find "{res.api_version}, Resource={res.plural}" that match field selector "{text}": '
+                f"field label not supported: {path}"
+            )
         terms.append((path, match[2] != "!=", match[3]))
     return terms
 

@@ -1,4 +1,4 @@
-"""The API server's errors: every refusal is a Kubernetes ``Status`` with the reason, code and text that clients match on.
+"""The API server's errors: every refusal is a ``Status`` with the reason, code and text that clients match on.
 
 Handlers raise :class:`ApiStatus`; the HTTP layer is the only place that turns one into a response. Texts follow the
 real API server's, because people search for them and clients (kubectl, client-go) parse ``reason`` and ``details``.

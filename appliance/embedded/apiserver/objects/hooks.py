@@ -59,11 +59,9 @@ def _secret_update(old: Object, new: Object, _sub: str | None) -> None:
 def _immutable_data(new: Object, old: Object | None, _sub: str | None, errors: list[FieldError]) -> None:
     if old is None or not old.get("immutable"):
         return
-    for field in ("data", "binaryData", "immutable"):
-        if new.get(field) != old.get(field):
-            errors.append(
-                FieldError(field, "FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set")
-            )
+    text = "Forbidden: field is immutable when `immutable` is set"
+    changed = [field for field in ("data", "binaryData", "immutable") if new.get(field) != old.get(field)]
+    errors.extend(FieldError(field, "FieldValueForbidden", text) for field in changed)
 
 
 def _service(obj: Object, _node: str) -> None:

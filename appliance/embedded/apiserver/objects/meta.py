@@ -93,9 +93,8 @@ def validate_meta(res: Resource, meta: dict[str, Any], errors: list[FieldError])
         _label(key, value, "metadata.labels", errors)
     _annotations(meta.get("annotations") or {}, errors)
     for index, owner in enumerate(meta.get("ownerReferences") or ()):
-        for field in ("apiVersion", "kind", "name", "uid"):
-            if not owner.get(field):
-                errors.append(_required(f"metadata.ownerReferences[{index}].{field}"))
+        missing = [field for field in ("apiVersion", "kind", "name", "uid") if not owner.get(field)]
+        errors.extend(_required(f"metadata.ownerReferences[{index}].{field}") for field in missing)
     controllers = [owner for owner in meta.get("ownerReferences") or () if owner.get("controller")]
     if len(controllers) > 1:
         names = " and ".join(f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])

@@ -114,8 +114,8 @@ def _container(item: dict[str, Any], where: str, names: set[str], volumes: set[s
     if not image:
         errors.append(_required(f"{where}.image"))
     elif image != image.strip():
-        errors.append(FieldError(f"{where}.image", "FieldValueInvalid",
-                                 f'Invalid value: "{image}": must not have leading or trailing whitespace'))  # fmt: skip
+        text = f'Invalid value: "{image}": must not have leading or trailing whitespace'
+        errors.append(FieldError(f"{where}.image", "FieldValueInvalid", text))
     if item.get("imagePullPolicy") is not None:
         _one_of(item["imagePullPolicy"], _PULL, f"{where}.imagePullPolicy", errors)
     if kind == "initContainers" and item.get("restartPolicy") not in (None, "Always", "Never", "OnFailure"):
@@ -167,13 +167,15 @@ def _resources(resources: dict[str, Any], where: str, errors: Errors) -> None:
         for name, amount in (resources.get(kind) or {}).items():
             if not _QUANTITY.match(str(amount)):
                 text = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-                errors.append(FieldError(f"{where}.{kind}[{name}]", "FieldValueInvalid",
-                                         f'Invalid value: "{amount}": {text}'))  # fmt: skip
-            elif kind == "requests" and name in limits and _QUANTITY.match(str(limits[name])):
-                if quantity(amount) > quantity(limits[name]):
-                    errors.append(FieldError(f"{where}.requests", "FieldValueInvalid",
-                                             f'Invalid value: "{amount}": must be less than or equal to {name} limit of '
-                                             f"{limits[name]}"))  # fmt: skip
+                text = f'Invalid value: "{amount}": {text}'
+                errors.append(FieldError(f"{where}.{kind}[{name}]", "FieldValueInvalid", text))
+            elif kind == "requests" and _exceeds(amount, limits.get(name)):
+                text = f'Invalid value: "{amount}": must be less than or equal to {name} limit of {limits[name]}'
+                errors.append(FieldError(f"{where}.requests", "FieldValueInvalid", text))
+
+
+def _exceeds(amount: Any, limit: Any) -> bool:
+    return limit is not None and bool(_QUANTITY.match(str(limit))) and quantity(amount) > quantity(limit)
 
 
 def _handler(handler: Any, where: str, errors: Errors, allowed: tuple[str, ...] = _HANDLERS) -> None:

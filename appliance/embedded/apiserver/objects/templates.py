@@ -51,4 +51,4 @@ def _walk(template: dict[str, Any]) -> Check:
 
 
 def _place(text: str) -> str:
-    return text.split(" into field ")[1].split(" of type ")[0]
+    return text.split(" into field ")[1].split(" of type ", maxsplit=1)[0]

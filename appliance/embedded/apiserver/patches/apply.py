@@ -9,7 +9,15 @@ from typing import Any
 
 from appliance.embedded.apiserver.objects.meta import Object, copy_json
 from appliance.embedded.apiserver.patches.fieldset import (
-    MEMBER, Fields, Path, child_node, fields_of, item_element, keyed, show, step,
+    MEMBER,
+    Fields,
+    Path,
+    child_node,
+    fields_of,
+    item_element,
+    keyed,
+    show,
+    step,
 )  # fmt: skip
 from appliance.embedded.apiserver.patches.managed import Manager, Managers
 from appliance.embedded.apiserver.resources import Resource

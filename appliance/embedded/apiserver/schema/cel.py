@@ -1,8 +1,8 @@
 """CEL rules of CRDs: the subset the sandbox CRDs and most small ones use, parsed once, evaluated per object.
 
-Supported: ``self``, ``oldSelf``, literals, lists, ``.field``, ``[index]``, ``has()``, ``size()``, ``! && || == != < <= >
->= in + - * / %``, ``?:``, string methods (startsWith, endsWith, contains, matches, size), ``int()``, ``string()``,
-and the macros all, exists, exists_one, filter, map. Anything else makes the CRD invalid, with the word that is not known.
+Supported: ``self``, ``oldSelf``, literals, lists, ``.field``, ``[index]``, ``has()``, ``size()``, ``! && || == != <
+<= > >= in + - * / %``, ``?:``, string methods (startsWith, endsWith, contains, matches, size), ``int()``, ``string()``,
+and the macros all, exists, exists_one, filter, map. Anything else makes the CRD invalid; the word is named.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def show_value(value: Any) -> str:
 
 
 class Check:
-    """The findings of one walk: ``errors`` (refusals), ``unknown`` (pruned paths), ``mistyped`` (core decoding errors)."""
+    """The findings of one walk: ``errors`` (refusals), ``unknown`` (pruned), ``mistyped`` (core decoding errors)."""
 
     __slots__ = ("errors", "mistyped", "required", "unknown")
 

@@ -1,6 +1,6 @@
 """CRD schemas: checked for being structural, compiled to :class:`Node` trees, refused by name when they ask for more.
 
-Not supported, and said so: CEL rules outside the subset of ``cel.py``, ``$ref``, ``uniqueItems``, ``patternProperties``.
+Not supported, and said so: CEL rules outside the subset of ``cel.py``, ``$ref``, ``uniqueItems``, and their like.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ def _compile(schema: Mapping[str, Any], path: str, errors: list[FieldError], dep
     if not isinstance(schema, Mapping):
         errors.append(FieldError(path, "FieldValueInvalid", "Invalid value: must be an object"))
         return Node(preserve=True)
-    for word in _FORBIDDEN:
-        if schema.get(word):
-            errors.append(FieldError(f"{path}.{word}", "FieldValueForbidden", f"Forbidden: {word} is not supported"))
+    refused = [word for word in _FORBIDDEN if schema.get(word)]
+    errors.extend(
+        FieldError(f"{path}.{word}", "FieldValueForbidden", f"Forbidden: {word} is not supported") for word in refused
+    )
     node = Node(
         nullable=bool(schema.get("nullable")),
         preserve=bool(schema.get("x-kubernetes-preserve-unknown-fields")),

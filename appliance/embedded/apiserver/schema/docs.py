@@ -19,7 +19,7 @@ DOCS: Mapping[str, str] = {
     "core.v1.Container.env": "Environment variables, merged by name.",
     "core.v1.Container.resources": "CPU and memory requests and limits; on one box only limits are enforced.",
     "core.v1.PodSpec.containers": "The pod's containers; at least one.",
-    "core.v1.PodSpec.initContainers": "Run before the containers; with restartPolicy Always they keep running as sidecars.",
+    "core.v1.PodSpec.initContainers": "Run before the containers; with restartPolicy Always they stay as sidecars.",
     "core.v1.PodSpec.volumes": "Volumes that containers mount, by name.",
     "core.v1.PodSpec.nodeName": "The node that runs the pod; set at creation on this cluster.",
     "core.v1.PodSpec.restartPolicy": "Always, OnFailure or Never.",

@@ -1,7 +1,7 @@
 """The SQLite file behind the store: opening it with suspicion, reading it whole, and committing batches.
 
 Everything here blocks and runs in the store's one worker thread. Durability: WAL with ``synchronous=FULL``, so an
-acknowledged write survives a kill and a power cut. A batch is all or nothing; after a failed batch the file is as before.
+acknowledged write survives a kill and a power cut. A batch is all or nothing; a failed one leaves the file as before.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from appliance.embedded.apiserver.status import ApiStatus, internal, storage_full, unavailable
 from appliance.embedded.apiserver.store.database import Database, Row, WriteFailed
 from appliance.embedded.apiserver.store.history import Change, History
-from appliance.embedded.apiserver.store.record import Record, make_record, decode
+from appliance.embedded.apiserver.store.record import Record, decode, make_record
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str, str]

@@ -123,7 +123,8 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("Readiness Gates", lambda obj: "<none>", 1),
     ),
     "nodes": (
-        _NAME, Column("Status", _node_status), Column("Roles", _node_roles), _AGE, Column("Version", _info("kubeletVersion")),
+        _NAME, Column("Status", _node_status), Column("Roles", _node_roles), _AGE,
+        Column("Version", _info("kubeletVersion")),
         Column("Internal-IP", _address("InternalIP"), 1), Column("External-IP", _address("ExternalIP"), 1),
         Column("OS-Image", _info("osImage"), 1), Column("Kernel-Version", _info("kernelVersion"), 1),
         Column("Container-Runtime", _info("containerRuntimeVersion"), 1),

@@ -1,4 +1,4 @@
-"""The JSONPath subset of printer columns: ``.a.b``, ``['key']``, ``[0]``, ``[*]``, ``[?(@.x=="y")]``, ``..`` is refused.
+"""The JSONPath subset of printer columns: ``.a.b``, ``['key']``, ``[0]``, ``[*]``, ``[?(@.x=="y")]``; no ``..``.
 
 Kubernetes prints the first value for scalars; several values are joined by commas by the caller.
 """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from appliance.embedded.apiserver.backend import Backend, Call
 from appliance.embedded.apiserver.accept import Form, wanted
+from appliance.embedded.apiserver.backend import Backend, Call
 from appliance.embedded.apiserver.responses import json_bytes, json_value
 from appliance.embedded.apiserver.selectors import selector, single_name
 from appliance.embedded.apiserver.snapshots import token

@@ -72,5 +72,5 @@ def check_preconditions(res: Resource, record: Record, uid: object, version: obj
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {record.uid}"
         raise conflict(res, record.name, why)
     if version is not None and str(version) != str(record.version):
-        why = f"Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {record.version}"
+        why = f"Precondition failed: ResourceVersion in precondition: {version}, in object meta: {record.version}"
         raise conflict(res, record.name, why)

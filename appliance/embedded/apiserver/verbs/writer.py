@@ -291,7 +291,8 @@ def _finalizers_only_shrink(res: Resource, old: Object, new: Object) -> None:
         return
     added = set(new["metadata"].get("finalizers") or ()) - set(old["metadata"].get("finalizers") or ())
     if added:
-        text = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {sorted(added)}"
+        text = "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
+        text += str(sorted(added))
         raise invalid(res, old["metadata"]["name"], [FieldError("metadata.finalizers", "FieldValueForbidden", text)])
 
 
