@@ -30,8 +30,8 @@ class Client(asyncio.Protocol):
     """Made by the listener. No task and no timer of its own: the hub's sweep looks after time-outs."""
 
     __slots__ = (
-        "_buffer", "_deadline", "_discarding", "_half_closed", "_overflow", "_paused", "_scanned", "_tls", "_working",
-        "blocked", "exchange", "hub", "origin", "touched", "transport",
+        "_buffer", "_deadline", "_discarding", "_finished", "_half_closed", "_overflow", "_paused",
+        "_scanned", "_sent", "_tls", "_working", "blocked", "exchange", "hub", "origin", "touched", "transport",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, *, tls: bool) -> None:
@@ -47,7 +47,9 @@ class Client(asyncio.Protocol):
         self._buffer = b""  # an incomplete head, or requests sent ahead
         self._deadline: float | None = hub.now + hub.settings.head_timeout
         self._scanned = 0  # bytes of the buffer that hold no end of a head
+        self._sent = 0  # bytes, to tell a silent answer from a running one
         self._half_closed = False
+        self._finished = False  # raw: our sending side is shut down
         self._discarding = False
         self._paused = False
         self._overflow = False  # reading is paused because of requests sent ahead
@@ -95,7 +97,12 @@ class Client(asyncio.Protocol):
         self._half_closed = True
         if exchange.raw:
             upstream = exchange.upstream
-            if upstream is None or upstream.transport.is_closing() or not upstream.transport.can_write_eof():
+            if (
+                self._finished
+                or upstream is None
+                or upstream.transport.is_closing()
+                or not upstream.transport.can_write_eof()
+            ):
                 return False
             upstream.transport.write_eof()
             self._deadline = self.hub.now + self.hub.settings.idle_timeout
@@ -103,7 +110,7 @@ class Client(asyncio.Protocol):
         if not exchange.request_done:
             return False
         # It may still read (shutdown of one side) or be gone (close): silence decides.
-        self._watch_half_closed(-1.0)
+        self._watch_half_closed(-1)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -187,13 +194,16 @@ class Client(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Bytes for the client; the caller pauses its source while ``blocked``."""
+        size = len(data)
         self.touched = self.hub.now
-        self.hub.stats.bytes_out += len(data)
+        self._sent += size
+        self.hub.stats.bytes_out += size
         self.transport.write(data)
 
     def count_out(self, size: int) -> None:
         """Bytes that the kernel has moved to the client."""
         self.touched = self.hub.now
+        self._sent += size
         self.hub.stats.bytes_out += size
 
     def count_in(self, size: int) -> None:
@@ -248,6 +258,7 @@ class Client(asyncio.Protocol):
         """Raw: the upstream has closed its side. False when both sides are closed now."""
         if self._half_closed or self._tls or not self.transport.can_write_eof():
             return False
+        self._finished = True
         self.transport.write_eof()
         self._deadline = self.hub.now + self.hub.settings.idle_timeout
         return True
@@ -286,14 +297,14 @@ class Client(asyncio.Protocol):
         self.transport.write_eof()
         self.resume_reading()
 
-    def _watch_half_closed(self, touched: float) -> None:
+    def _watch_half_closed(self, sent: int) -> None:
         exchange = self.exchange
         if exchange is None or exchange.raw or self.transport.is_closing():
             return
-        if self.touched == touched:
+        if self._sent == sent:
             self.abort()
             return
-        self.hub.loop.call_later(self.hub.settings.half_close_grace, self._watch_half_closed, self.touched)
+        self.hub.loop.call_later(self.hub.settings.half_close_grace, self._watch_half_closed, self._sent)
 
     def sweep(self, now: float) -> None:
         """Called about once a second: end what has taken too long."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from appliance.gateway.request_head import RequestHead
+
+_MASK = re.compile(r"[A-Za-z0-9.:\[\]_~%-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,12 @@ def compose_request(request: RequestHead, path: bytes, host: bytes | None, prefi
     if request.upgrade is not None:
         tail += b"\r\nConnection: Upgrade\r\nUpgrade: " + request.upgrade
     return b"%b %b HTTP/1.1\r\nHost: %b%b%b\r\n\r\n" % (request.method, path, host or b"", fields.block, tail)
+
+
+def masked_host(mask: str, port: int, host: bytes | None) -> bytes | None:
+    """``maskRequestHost`` with ``${PORT}`` filled in; the client's own host when the mask is no host name."""
+    text = mask.replace("${PORT}", str(port))
+    return text.encode() if _MASK.fullmatch(text) else host
 
 
 def _forwarded(received: dict[bytes, bytes], prefix: bytes, origin: Origin) -> list[bytes]:

@@ -92,6 +92,7 @@ def refused(refusal: Refusal, sandbox_id: str) -> Problem:
 
 
 CONTROL_DOWN = Problem(503, "The control API is not answering; it may be starting", retry_after=1)
+INTERNAL = Problem(500, "The gateway failed to route this request; its log says why")
 OVERLOADED = Problem(503, "Too many connections; try again later", retry_after=1)
 HEAD_TOO_LARGE = Problem(431, "The request line and headers are too large")
 BODY_TOO_LARGE = Problem(413, "The request body is too large for the control API")

@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import hmac
 import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from appliance.gateway import errors
 from appliance.gateway.bodies import Body, BodyError, ChunkedBody, LengthBody
 from appliance.gateway.bulk import BULK, Relay, descriptor
-from appliance.gateway.compose import compose_request
+from appliance.gateway.compose import compose_request, masked_host
 from appliance.gateway.dial import DialError
 from appliance.gateway.errors import Problem
 from appliance.gateway.pool import CONTROL_KEY, Key
@@ -122,7 +123,7 @@ class Exchange:
             self._routed(target, answer)
         elif answer is Refusal.PAUSED_RESUMABLE:
             self._register(target.sandbox_id)
-            self._task = self._hub.loop.create_task(self._wake(target))
+            self._task = self._hub.loop.create_task(self._guarded(lambda: self._wake(target)))
         else:
             self.refuse(errors.refused(answer, target.sandbox_id))
 
@@ -156,7 +157,7 @@ class Exchange:
                 return
         host = request.host
         if route.mask_host is not None and target.port != PORT_ENVD:
-            host = route.mask_host.replace("${PORT}", str(target.port)).encode("latin-1")
+            host = masked_host(route.mask_host, target.port, host)
         self._route = route
         head = compose_request(request, target.path, host, target.prefix, self.client.origin)
         self._connect((route.sandbox_id, route.host, route.port), head)
@@ -179,7 +180,15 @@ class Exchange:
         self._attach(upstream, head)
 
     def _dial(self) -> None:
-        self._task = self._hub.loop.create_task(self._dialled())
+        self._task = self._hub.loop.create_task(self._guarded(self._dialled))
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """No failure may leave a client without an answer."""
+        try:
+            await work()
+        except Exception:
+            log.exception("a request could not be routed")
+            self.refuse(errors.INTERNAL)
 
     async def _dialled(self) -> None:
         dialer, route, target = self._hub.dialer, self._route, self.target

@@ -244,9 +244,17 @@ class Upstream(asyncio.Protocol):
             self._lose(error)
 
     def release(self) -> None:
-        """The exchange does not want an answer any more: close at once, the server sees its client vanish."""
+        """The exchange does not want an answer any more: close at once, the server sees its client vanish.
+
+        The last bytes of a raw splice still leave, within ``linger_timeout``.
+        """
+        raw = self.exchange is not None and self.exchange.raw
         self._detach()
-        self.transport.abort()
+        if raw and self.transport.get_write_buffer_size():
+            self.transport.close()
+            self._hub.loop.call_later(self._hub.settings.linger_timeout, self.transport.abort)
+        else:
+            self.transport.abort()
 
     def _ended(self, exc: Exception | None) -> None:
         if self._greeting is not None and not self._greeting.done():

@@ -73,6 +73,44 @@ async def test_an_upgrade_becomes_a_raw_splice(world, address, protocol):
     await until(lambda: gateway.stats.open_upgrades == 0 and not gateway._hub.clients)
 
 
+async def test_a_server_may_end_a_raw_splice_first(world, address):
+    """Its end of file reaches the client, whose last words still reach it; then everything is closed."""
+    heard = asyncio.get_running_loop().create_future()
+
+    async def handler(peer):
+        await peer.head()
+        await peer.send(b"HTTP/1.1 101 S\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nbye")
+        peer.writer.write_eof()
+        heard.set_result(await peer.rest())
+
+    await world.serve(handler)
+    gateway = await world.start()
+    client = await world.connect()
+    await client.send(request("GET / HTTP/1.1", address, "Connection: Upgrade", "Upgrade: x"))
+    await client.head()
+    assert await client.rest() == b"bye"
+    await client.send(b"last words")
+    await client.close()
+    async with asyncio.timeout(5):
+        assert await heard == b"last words"
+        await until(lambda: not gateway._hub.clients and not gateway._hub.exchanges)
+
+
+async def test_a_failure_of_the_routes_is_an_answer(world, address):
+    """An exception behind the wake, or in the route itself, is logged and answered 500 or closes; nothing hangs."""
+    from appliance.gateway import Refusal
+
+    await world.start()
+    world.routes.table[ID, 0] = Refusal.PAUSED_RESUMABLE
+
+    async def wake(sandbox_id):
+        world.routes.resolve = None
+        return True
+
+    world.routes.on_wake = wake
+    assert (await world.ask(f"GET / HTTP/1.1\n{address}"))[0] == 500
+
+
 async def test_a_refused_upgrade_is_an_ordinary_answer(world, address):
     """A server that answers an offer to upgrade with 200 keeps the connection in HTTP."""
 
