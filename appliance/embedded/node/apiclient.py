@@ -1,7 +1,8 @@
 """The node agent's own small client of the embedded API server: plain HTTP, a bearer token, JSON.
 
-The node may not import ``kube/`` (it would drag the kubernetes package into the agent), and it needs only five verbs.
-``watch_pods`` never ends and survives everything: it lists, watches, lists again on 410 or any break, with back-off.
+The node may not import ``kube/`` (it would drag the kubernetes package into the agent), and it needs only five
+verbs. ``watch_pods`` never ends and survives everything: it lists, watches, lists again on 410 or any break, with
+back-off.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _WATCH_SECONDS = 300
 _MAX_LINE = 8 * 1024 * 1024
 
 
-class ApiRefused(Exception):  # noqa: N818 - the server refused, the client did not err
+class ApiRefused(Exception):
     """The server answered with an error status."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -76,7 +77,7 @@ class ApiClient:
     async def call(
         self, method: str, path: str, body: Json | None = None, *, content: str = "application/json"
     ) -> Json:
-        """One request. Raises ``ApiRefused``, ``aiohttp.ClientError``, ``TimeoutError`` (the last two: outcome unknown)."""
+        """One request. Raises ``ApiRefused``; ``aiohttp.ClientError`` and ``TimeoutError`` (outcome unknown)."""
         data = None if body is None else msgspec.json.encode(body)
         async with self._session.request(
             method, self._server + path, data=data, headers={"Content-Type": content}
@@ -120,7 +121,9 @@ class ApiClient:
                 KeyError,
                 ConnectionError,
             ) as error:
-                log.warning("pods: list or watch failed (%s), again in %.1f s", error or type(error).__name__, delay)
+                log.warning(
+                    "pods: list or watch failed (%s), again in %.1f s", str(error) or type(error).__name__, delay
+                )
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
                 delay = min(delay * 2, _BACKOFF[1])
 

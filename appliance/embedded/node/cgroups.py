@@ -1,8 +1,9 @@
 """Limits, out-of-memory counts and freezing of one container by control groups, version 1 and version 2.
 
 A ``Hierarchy`` is where the box's controllers are; a ``Group`` is one container's directory in each of them. The
-container's first process puts itself in (``enter``) before it runs anything of the user's, so nothing escapes. Requests
-become CPU shares (weight under contention), never reservations; limits become quotas that the kernel enforces.
+container's first process puts itself in (``enter``) before it runs anything of the user's, so nothing escapes.
+Requests become CPU shares (weight under contention), never reservations; limits become quotas that the kernel
+enforces.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Hierarchy:
 
     @classmethod
     def find(cls, mounts: str, name: str) -> Hierarchy:
-        """From the text of /proc/self/mountinfo; ``name`` is our top directory. Raises ``OSError`` naming what is missing."""
+        """From the text of /proc/self/mountinfo; ``name``: our top directory. Raises ``OSError``: what is missing."""
         one: dict[str, str] = {}
         two = ""
         for line in mounts.splitlines():

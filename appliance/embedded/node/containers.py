@@ -285,7 +285,7 @@ class ContainerRunner:
 
     # The end ------------------------------------------------------------------------------------------------------
     async def kill(self, grace: float | None = None) -> None:
-        """preStop, SIGTERM, and SIGKILL after ``grace`` seconds (default: the pod's). Returns when the process is gone."""
+        """preStop, SIGTERM, SIGKILL after ``grace`` seconds (default: the pod's). Returns when the process is gone."""
         process = self.process
         if process is None or not process.alive():
             return
@@ -357,7 +357,7 @@ async def exited(process: ProcessId) -> None:
             return
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
-        loop.add_reader(fd, lambda: gone.done() or gone.set_result(None))
+        loop.add_reader(fd, lambda: None if gone.done() else gone.set_result(None))
         try:
             await gone
         finally:

@@ -1,8 +1,8 @@
 """A sandbox's writable layer with a hard size: a sparse ext4 image behind a loop device.
 
-Filling it gives ENOSPC inside and nowhere else, with no quota support from the box's file system. One empty image per
-size is made once and copied by its few data extents (0.3 ms); the device is attached with autoclear, so it goes when
-the last mount of it goes, which is when the sandbox's processes end. Without loop devices the layer is a plain
+Filling it gives ENOSPC inside and nowhere else, with no quota support from the box's file system. One empty image
+per size is made once and copied by its few data extents (0.3 ms); the device is attached with autoclear, so it goes
+when the last mount of it goes, which is when the sandbox's processes end. Without loop devices the layer is a plain
 directory, without a limit of its own (``supported`` tells, the node says so in its status).
 """
 
@@ -102,7 +102,7 @@ def _copy_range(source: int, target: int, start: int, end: int) -> None:
 
 
 def mount_image(image: str, target: str, node: str) -> None:
-    """Attach ``image`` to a free loop device and mount it on ``target``; ``node`` is where a device node may be made."""
+    """Attach ``image`` to a free loop device and mount it on ``target``; ``node``: where a device node may be made."""
     backing = os.open(image, os.O_RDWR | os.O_CLOEXEC)
     try:
         device = _attach(backing, node)

@@ -17,7 +17,7 @@ _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][\w.-]*)\)")
 _KEY = re.compile(r"^(metadata\.(?:labels|annotations))\['([^']+)'\]$")
 
 
-class NotYet(Exception):  # noqa: N818
+class NotYet(Exception):
     """Something the pod needs does not exist (yet); the text names it."""
 
 

@@ -1,7 +1,7 @@
 """Running a program inside a living container, in a fork of the template: exec, hooks and exec probes.
 
-The fork joins the container's control groups and namespaces, forks the program, and stays outside to wait for it. The
-control socket is the program's lifeline: when its other end closes, the program's session is killed.
+The fork joins the container's control groups and namespaces, forks the program, and stays outside to wait for it.
+The control socket is the program's lifeline: when its other end closes, the program's session is killed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ALL = (
 
 
 def execute(request: Exec, fds: list[int]) -> NoReturn:
-    """Run in a fresh fork of the template; ``fds`` are stdin, stdout, stderr and the control socket. Ends the process."""
+    """Run in a fresh fork of the template; ``fds``: stdin, stdout, stderr, control socket. Ends the process."""
     control = socket.socket(fileno=fds[3])
     try:
         os.setsid()
@@ -98,10 +98,10 @@ def _wait(pid: int, control: socket.socket, wakeup: int) -> int:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return initproc.exit_code(status)
-        ready, _, _ = select.select([control, wakeup], [], [])
+        ready, _, _ = select.select([control.fileno(), wakeup], [], [])
         if wakeup in ready:
             os.read(wakeup, 4096)
-        if control in ready and not control.recv(16):
+        if control.fileno() in ready and not control.recv(16):
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
             return initproc.exit_code(os.waitpid(pid, 0)[1])

@@ -28,7 +28,7 @@ class Executor:
         return await self._template.execute(request, stdin, stdout, stderr)
 
     async def status(self, process: ProcessId, group: Group | None, command: Command, timeout: float) -> int:
-        """Exit status of a program whose output nobody wants; 124 after ``timeout`` seconds, 126 when it cannot start."""
+        """Exit status of a program, output thrown away; 124 after ``timeout`` seconds, 126 when it cannot start."""
         null = null_descriptor()
         try:
             running = await self.start(self.request(process, group, command), null, null, null)

@@ -1,8 +1,8 @@
 """Images: ``host`` for every name nobody loaded, or layers of an OCI or Docker archive under ``node/images/``.
 
-``load`` unpacks each layer once, by digest, with overlayfs whiteouts, and notes name, layers and configuration. Layers keep
-the archive's numbers for owners; sandboxes see them through their id maps. An image that is replaced keeps its old layers
-until nothing refers to them (``prune``).
+``load`` unpacks each layer once, by digest, with overlayfs whiteouts, and notes name, layers and configuration.
+Layers keep the archive's numbers for owners; sandboxes see them through their id maps. An image that is replaced
+keeps its old layers until nothing refers to them (``prune``).
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ class Library:
         try:
             with tarfile.open(archive) as tar:
                 found = list(self._manifests(tar))
-                loaded = [self._load_one(tar, given or ([name] if name else []), *rest) for given, *rest in found]
+                loaded = [
+                    self._load_one(tar, given or ([name] if name else []), config, layers)
+                    for given, config, layers in found
+                ]
         except (tarfile.TarError, KeyError, msgspec.MsgspecError) as error:
             raise BadArchive(f"{archive}: not an OCI or Docker image archive ({error})") from error
         return [entry for names in loaded for entry in names]
@@ -149,7 +152,7 @@ def _blob(descriptor: Json) -> str:
 
 
 def _extract(stream: Any, target: Path) -> None:
-    """One layer. Names that would leave the directory are refused by tarfile's own filter; owners and setuid bits are kept."""
+    """One layer. Names that leave the directory are refused by tarfile's filter; owners and setuid bits are kept."""
     head = stream.read(4)
     stream.seek(0)
     if head == b"\x28\xb5\x2f\xfd":
@@ -180,7 +183,7 @@ def _inside(target: Path, folder: str) -> Path:
 
 
 def load_command(data_dir: Path, archive: Path, name: str | None = None) -> int:
-    """``appliance image load``: into the node of ``data_dir``, running or not; prints the names, returns the exit status."""
+    """``appliance image load``: into the node of ``data_dir``, running or not; prints names, returns exit status."""
     names = Library(data_dir / "node" / "images").load(Path(archive), name)
     sys.stdout.write("".join(f"loaded {loaded}\n" for loaded in names))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from appliance.embedded.node.identity import become
@@ -31,10 +32,8 @@ def run(command: Command) -> NoReturn:
 
 
 def _send(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _reap(main: int) -> int | None:
@@ -80,8 +79,6 @@ def execute(command: Command) -> NoReturn:
 
 
 def _complain(command: Command, error: Exception) -> None:
-    try:
+    with suppress(OSError):
         sys.stderr.write(f"{command.argv[0]}: {error}\n")
         sys.stderr.flush()
-    except OSError:
-        pass

@@ -1,4 +1,6 @@
-"""From a container of a manifest to the ``Spawn`` request: root, limits, network, command. What the box offers, decided once."""
+"""From a container of a manifest to the ``Spawn`` request: root, limits, network, command. What the box offers, decided
+once.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,7 @@ class Isolation:
         return env | {"HOSTNAME": spec.hostname, "E2B_SANDBOX": "true"} | (dict(image.env) if image else {})
 
     def command(self, container: Container, image: images.Image | None, env: dict[str, str]) -> Command | None:
-        """What the container runs beside the runtime, None: nothing. An image's own start program counts, as everywhere."""
+        """What the container runs beside the runtime, None: nothing. An image's own start program counts."""
         raw = container.raw
         command = [expand(str(part), env) for part in raw.get("command") or []]
         arguments = [expand(str(part), env) for part in raw.get("args") or []]

@@ -1,7 +1,7 @@
 """``--role=node``: the node agent's start and end, read from top to bottom.
 
-SIGTERM (and SIGINT) stops everything: pods (their layers stay), template, network, control groups. SIGKILL stops only the
-agent: sandboxes go on and the next agent adopts them.
+SIGTERM (and SIGINT) stops everything: pods (their layers stay), template, network, control groups. SIGKILL stops
+only the agent: sandboxes go on and the next agent adopts them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 async def run(settings: NodeSettings) -> None:
-    """Run the node until SIGTERM or SIGINT. Raises ``preflight.NotPossible`` and ``ValueError`` before touching anything."""
+    """Run until SIGTERM or SIGINT. Raises ``preflight.NotPossible`` or ``ValueError`` before touching anything."""
     if settings.isolation not in ("namespaces", "process"):
         raise ValueError(f"isolation: expected namespaces or process, found {settings.isolation!r}")
     stop = asyncio.Event()

@@ -1,7 +1,8 @@
-"""Links, addresses and routes through rtnetlink, without starting ``ip``: a sandbox's network costs about a millisecond.
+"""Links, addresses and routes through rtnetlink, without starting ``ip``: a sandbox's network costs about a
+millisecond.
 
-A ``Netlink`` socket belongs to the network namespace it was opened in and stays there when its process moves on, which
-is how the template's child, already inside its new namespace, creates the pair on the box's bridge.
+A ``Netlink`` socket belongs to the network namespace it was opened in and stays there when its process moves on,
+which is how the template's child, already inside its new namespace, creates the pair on the box's bridge.
 """
 
 from __future__ import annotations

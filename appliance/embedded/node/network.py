@@ -1,8 +1,10 @@
-"""The node's side of the pod network: the bridge, the filter rules, forwarding; all of it ours by name, all removed again.
+"""The node's side of the pod network: the bridge, the filter rules, forwarding; all of it ours by name, all removed
+again.
 
-Pods reach the outside by masquerading and nothing else: not the box (only answers to what the box asked), not each other
-(bridge port isolation, and a rule), not the link-local metadata service. The ``denied`` set cuts single pods off. Only our
-own nft table is written; the box's other rules stay as they are. Two nodes on one box get different bridges and networks.
+Pods reach the outside by masquerading and nothing else: not the box (only answers to what the box asked), not each
+other (bridge port isolation, and a rule), not the link-local metadata service. The ``denied`` set cuts single pods
+off. Only our own nft table is written; the box's other rules stay as they are. Two nodes on one box get different
+bridges and networks.
 """
 
 from __future__ import annotations

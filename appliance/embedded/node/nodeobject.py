@@ -45,7 +45,8 @@ class NodeObject:
 
     async def run(self) -> None:
         """Until cancelled."""
-        written, at = {}, 0.0
+        written: dict[str, tuple[str, str, str]] = {}
+        at = 0.0
         while True:
             facts = self._facts()
             if facts != written or time.monotonic() - at > HEARTBEAT:
@@ -53,7 +54,7 @@ class NodeObject:
                     await self._write(facts)
                     written, at = facts, time.monotonic()
                 except (ApiRefused, aiohttp.ClientError, TimeoutError, OSError) as error:
-                    log.warning("node object: %s", error or type(error).__name__)
+                    log.warning("node object: %s", str(error) or type(error).__name__)
             await asyncio.sleep(LOOK)
 
     def _facts(self) -> dict[str, tuple[str, str, str]]:

@@ -1,7 +1,8 @@
 """Output of containers: named pipes read by the agent, written as one line per line with time and stream, bounded.
 
-A container holds its pipe open for reading and writing, so an agent that dies does not break it: output waits in the pipe
-(1 MiB, then the writer blocks) for the next agent. A file that reaches its limit becomes ``.1``; there are never more.
+A container holds its pipe open for reading and writing, so an agent that dies does not break it: output waits in the
+pipe (1 MiB, then the writer blocks) for the next agent. A file that reaches its limit becomes ``.1``; there are
+never more.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import fcntl
 import os
 import time
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 LIMIT = 10 * 1024 * 1024
@@ -19,7 +20,7 @@ LIMIT = 10 * 1024 * 1024
 _CHUNK = 65_536
 _LINE = 16_384
 _PAUSE = 0.05
-"""Seconds between chunks of one pipe: at most 1.3 MB/s per stream, so that no sandbox can take the box's disk and CPU."""
+"""Seconds between full chunks of one pipe: at most 1.3 MB/s per stream, so that no sandbox takes the box's CPU."""
 _SET_PIPE_SIZE = 1031
 
 
@@ -55,7 +56,7 @@ class LogWriter:
         self._rests.clear()
 
     def _append(self, stream: str, lines: list[bytes]) -> None:
-        now = datetime.fromtimestamp(time.time(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+        now = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         head = f"{now} {stream} F ".encode()
         with suppress(OSError), open(self.path, "ab") as file:  # a full box must not end the agent
             file.write(b"".join(head + line + b"\n" for line in lines))
@@ -75,7 +76,7 @@ class Pipe:
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self, owner: int) -> int:
-        """Begin reading; returns a descriptor for the container, to be closed by the caller. ``owner``: uid that may reopen it."""
+        """Begin reading; returns the container's descriptor (closed by the caller). ``owner``: uid that may reopen."""
         if not self._path.exists():
             os.mkfifo(self._path, 0o600)
         os.chown(self._path, owner, owner) if os.geteuid() == 0 else None

@@ -1,7 +1,8 @@
 """A pod's network namespace, made and configured by the first process of its first container.
 
-The namespace belongs to the box's user namespace: root inside the sandbox has no power over it, so it cannot change its
-address, open raw sockets or load filter rules. Ports below 1024 and ping are opened to everybody inside by sysctl.
+The namespace belongs to the box's user namespace: root inside the sandbox has no power over it, so it cannot change
+its address, open raw sockets or load filter rules. Ports below 1024 and ping are opened to everybody inside by
+sysctl.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One pod on this node: init containers in order, then the others; status; freezing and network; the end.
 
-``PodWorker`` is driven from outside by ``update`` (a newer object) and ``stop``/``abandon``; everything else is its own task.
+``PodWorker`` is driven from outside by ``update`` (a newer object) and ``stop``/``abandon``; everything else is its
+own task.
 """
 
 from __future__ import annotations

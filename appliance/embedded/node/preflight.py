@@ -12,7 +12,7 @@ _CAP_SYS_ADMIN, _CAP_NET_ADMIN, _CAP_SETUID = 21, 12, 7
 ADVICE = "start with --isolation=process instead, which isolates nothing: only for code you trust"
 
 
-class NotPossible(RuntimeError):  # noqa: N818
+class NotPossible(RuntimeError):
     """The box lacks something; the text lists all of it and the way out."""
 
 
@@ -33,9 +33,8 @@ def check(cgroup_name: str) -> Hierarchy:
     filesystems = Path("/proc/filesystems").read_text().split()
     if "overlay" not in filesystems and not Path("/sys/module/overlay").exists():
         missing.append("the overlay file system (modprobe overlay)")
-    for name in ("user", "net", "pid", "mnt"):
-        if not Path("/proc/self/ns", name).exists():
-            missing.append(f"{name} namespaces in the kernel")
+    kinds = ("user", "net", "pid", "mnt")
+    missing.extend(f"{kind} namespaces in the kernel" for kind in kinds if not Path("/proc/self/ns", kind).exists())
     hierarchy: Hierarchy | None = None
     try:
         hierarchy = Hierarchy.find(Path("/proc/self/mountinfo").read_text(), cgroup_name)

@@ -1,7 +1,7 @@
 """What the node keeps on disk per pod, so that a new agent finds every sandbox of the one before: ``node/pods/UID/``.
 
-``record.json`` (who, which slot, which processes), ``CONTAINER.exit.json`` (written by the template), logs, the layer.
-Written whole and renamed; a torn or foreign record counts as none.
+``record.json`` (who, which slot, which processes), ``CONTAINER.exit.json`` (written by the template), logs, the
+layer. Written whole and renamed; a torn or foreign record counts as none.
 """
 
 from __future__ import annotations

@@ -170,12 +170,12 @@ class _Session:
 
 
 async def _ready(fd: int, *, write: bool) -> None:
-    """Until the descriptor can be read (or written). A terminal is watched through a copy: one number, two directions."""
+    """Until the descriptor can be read (or written), watched through a copy: a terminal is one number for both."""
     loop = asyncio.get_running_loop()
     copy = os.dup(fd)
     ready = loop.create_future()
     add, remove = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
-    add(copy, lambda: ready.done() or ready.set_result(None))
+    add(copy, lambda: None if ready.done() else ready.set_result(None))
     try:
         await ready
     finally:

@@ -1,9 +1,9 @@
 """What the node agent asks of the template process: one JSON message per request, descriptors beside it.
 
-``Spawn`` starts a container (descriptors: stdout, stderr, answer socket), ``Exec`` a program in a running one (stdin,
-stdout, stderr, control socket), ``Stop`` ends the template. Every
-``Spawn`` and ``Exec`` is answered on the socket it brought, by the child that does the work, so that the template itself
-only forks. The end of a container is written to its ``exit_file``; agents learn of the end itself from a pidfd.
+``Spawn`` starts a container (descriptors: stdout, stderr, answer socket), ``Exec`` a program in a running one
+(stdin, stdout, stderr, control socket), ``Stop`` ends the template. Every ``Spawn`` and ``Exec`` is answered on the
+socket it brought, by the child that does the work, so that the template itself only forks. The end of a container is
+written to its ``exit_file``; agents learn of the end itself from a pidfd.
 """
 
 from __future__ import annotations

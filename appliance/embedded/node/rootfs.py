@@ -1,12 +1,13 @@
 """The private root of one container, assembled by its own first process while it still is the box's root.
 
-In two halves. ``stage``: layers, the writable image, the overlays and every volume are opened in the process's own mount
-namespace, below a tmpfs. Then the process pivots, and the box's tree is gone from its sight. ``finish`` attaches the rest:
-only now are paths of the sandbox resolved, so that a symbolic link its user left in a kept layer leads nowhere but into the
-sandbox. What the overlays and devices hold lives exactly as long as the container's processes.
+In two halves. ``stage``: layers, the writable image, the overlays and every volume are opened in the process's own
+mount namespace, below a tmpfs. Then the process pivots, and the box's tree is gone from its sight. ``finish``
+attaches the rest: only now are paths of the sandbox resolved, so that a symbolic link its user left in a kept layer
+leads nowhere but into the sandbox. What the overlays and devices hold lives exactly as long as the container's
+processes.
 
-Layers of the box and of images are shown through the sandbox's id map, so that files of uid 0 belong to the sandbox's root
-and setuid programs (sudo) work inside without meaning anything outside.
+Layers of the box and of images are shown through the sandbox's id map, so that files of uid 0 belong to the
+sandbox's root and setuid programs (sudo) work inside without meaning anything outside.
 """
 
 from __future__ import annotations

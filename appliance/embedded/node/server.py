@@ -1,4 +1,6 @@
-"""The node's own HTTP on ``run/node.sock``: health, container logs, exec. The API server relays ``kubectl logs`` and ``exec`` here."""
+"""The node's own HTTP on ``run/node.sock``: health, container logs, exec. The API server relays ``kubectl logs`` and
+``exec`` here.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,7 +143,7 @@ class LogWish:
         seconds = _number(query.get("sinceSeconds"), "sinceSeconds")
         since = query.get("sinceTime", "")
         if seconds is not None:
-            since = datetime.fromtimestamp(time.time() - seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+            since = datetime.fromtimestamp(time.time() - seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         flags = {name: query.get(name, "false") in ("true", "1") for name in ("follow", "previous", "timestamps")}
         tail, limit = _number(query.get("tailLines"), "tailLines"), _number(query.get("limitBytes"), "limitBytes")
         return cls(**flags, tail=tail, limit=limit, since=since)

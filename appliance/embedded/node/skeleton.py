@@ -1,8 +1,9 @@
 """The part of a ``host`` sandbox's root that is not the box's: a fresh /etc, /home/user, /var, /opt/venv.
 
-Built once per fingerprint below ``node/skeleton/`` with the numbers it has inside (0 root, 1000 user), shown to every
-sandbox through its id map, and never written to again: changes go to each sandbox's own layer. From the box's /etc only
-what programs need to run is copied (loader cache, certificates, alternatives, profile, apt), never accounts or secrets.
+Built once per fingerprint below ``node/skeleton/`` with the numbers it has inside (0 root, 1000 user), shown to
+every sandbox through its id map, and never written to again: changes go to each sandbox's own layer. From the box's
+/etc only what programs need to run is copied (loader cache, certificates, alternatives, profile, apt), never
+accounts or secrets.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from appliance.embedded.node.staging import HOME, VENV, Installation
 
 USER_ID = 1000
 PATH = f"{VENV}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_VERSION = 1
+_VERSION = 3
 _COPIED = (
     "alternatives", "apt", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version", "fonts",
     "gai.conf", "host.conf", "issue", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "locale.alias",
@@ -29,7 +30,8 @@ _COPIED = (
 _EMPTY = (
     "boot", "dev", "home", "media", "mnt", "opt", "proc", "root", "run", "run/lock", "srv", "sys", "tmp", "usr", "var",
     "var/cache", "var/cache/apt/archives/partial", "var/lib", "var/lib/apt/lists/partial", "var/lib/dpkg", "var/local",
-    "var/log/apt", "var/mail", "var/opt", "var/spool", "var/tmp", "etc", "etc/ssl/certs", "etc/sudoers.d", "opt/appliance",
+    "var/log/apt", "var/mail", "var/opt", "var/spool", "var/tmp", "etc",
+    "etc/ssl/certs", "etc/sudoers.d", "opt/appliance",
 )  # fmt: skip
 _GROUPS = {
     "root": 0, "daemon": 1, "bin": 2, "sys": 3, "adm": 4, "tty": 5, "disk": 6, "mail": 8, "sudo": 27, "audio": 29,
@@ -85,6 +87,9 @@ def build(root: Path, installation: Installation) -> None:
     (root / "var/lock").symlink_to("/run/lock")
     for name in _COPIED:
         _copy(Path("/etc", name), root / "etc" / name)
+    if (root / "etc/ssl/certs/ca-certificates.crt").exists():
+        # pip brings authorities of its own and would not trust those that the box's owner added.
+        (root / "etc/pip.conf").write_text("[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n")
     _packages(root)
     _accounts(root)
     _home(root)

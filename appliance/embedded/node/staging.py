@@ -1,14 +1,16 @@
 """Starts the template where a sandbox's paths already hold: /opt/appliance/{python,site,app} and /opt/venv.
 
-The interpreter may live anywhere on the box, often in a home directory that sandboxes must not see. This program, run by
-the box's interpreter, makes a mount namespace in which those places are bound read-only under /opt, and then executes the
-interpreter *there*: what the template imports, and every path it remembers, is the same inside the sandboxes.
+The interpreter may live anywhere on the box, often in a home directory that sandboxes must not see. This program,
+run by the box's interpreter, makes a mount namespace in which those places are bound read-only under /opt, and then
+executes the interpreter *there*: what the template imports, and every path it remembers, is the same inside the
+sandboxes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -85,16 +87,38 @@ def mount(installation: Installation, skeleton: Path) -> list[str]:
     return [f"{HOME}/app.pyz" if packed else f"{HOME}/app"]
 
 
+def teach_loader(installation: Installation, skeleton: Path) -> None:
+    """Let programs in sandboxes find the interpreter's shared library where it is for them.
+
+    An interpreter built with a shared library looks for it where it was built, which is not visible inside; the next
+    best would be another libpython of the box, of another version. Runs once per skeleton, inside the mount namespace.
+    """
+    libraries = f"{HOME}/python/lib"
+    note = skeleton / "etc/ld.so.conf.d/00-appliance.conf"
+    if note.exists() or installation.in_usr() or not list(installation.python.glob("lib/libpython*.so*")):
+        return
+    note.parent.mkdir(parents=True, exist_ok=True)
+    fresh = note.with_suffix(".new")
+    fresh.write_text(f"{libraries}\ninclude /etc/ld.so.conf.d/*.conf\n")
+    cache = str(skeleton / "etc/ld.so.cache")
+    path = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
+    command = ["ldconfig", "-X", "-i", "-C", cache, "-f", str(fresh)]
+    subprocess.run(command, check=False, env=path, timeout=60, stderr=subprocess.DEVNULL)
+    fresh.write_text(f"{libraries}\n")
+    fresh.rename(note)
+
+
 def main(arguments: list[str]) -> None:
     """``SOCKET MODE BUILD SKELETON``: becomes the template."""
     target, mode, build, skeleton = arguments
-    environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "HOME": "/"}
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # the places are read-only, and many forks share them
     # Sandboxes keep the descriptor-less template's limits; numeric libraries must not start a thread per core in it.
     environment |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     installation = Installation.current()
     if mode == "namespaces":
         search = mount(installation, Path(skeleton))
+        teach_loader(installation, Path(skeleton))
         interpreter = f"{VENV}/bin/python3"
     else:
         search = [str(installation.app.parent if installation.app.is_dir() else installation.app)]

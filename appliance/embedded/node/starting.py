@@ -1,7 +1,8 @@
 """A container's first process, from the template's fork to the moment it is the supervisor (or the command's init).
 
-It begins as the box's root in a new pid namespace and gives everything up step by step: control groups, network, private
-root, then the sandbox's own user namespace. Only then does it answer the agent and run anything that is not ours.
+It begins as the box's root in a new pid namespace and gives everything up step by step: control groups, network,
+private root, then the sandbox's own user namespace. Only then does it answer the agent and run anything that is not
+ours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The few Linux calls Python 3.11 has no name for: namespaces, mounts, idmapped mounts, process control.
 
-Every function raises ``OSError`` with the call and its subject in the text, so that a failed sandbox start says which
-step the kernel refused. Constants are those of the kernel's UAPI headers; system call numbers from 424 up are the same
-on every architecture.
+Every function raises ``OSError`` with the call and its subject in the text, so that a failed sandbox start says
+which step the kernel refused. Constants are those of the kernel's UAPI headers; system call numbers from 424 up are
+the same on every architecture.
 """
 
 from __future__ import annotations

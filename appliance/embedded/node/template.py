@@ -1,11 +1,12 @@
 """The template process: imports the runtime once, then forks every container's first process from itself.
 
-It has no threads and one loop over a few descriptors: the listening socket ``run/template.sock``, connected agents and a
-wake-up pipe. Work happens in the forks (``starting``, ``executing``); the template only forks, reaps and writes exit files.
-It outlives the agent in a session of its own, is found again by its socket, and when it dies itself, containers go on.
+It has no threads and one loop over a few descriptors: the listening socket ``run/template.sock``, connected agents
+and a wake-up pipe. Work happens in the forks (``starting``, ``executing``); the template only forks, reaps and
+writes exit files. It outlives the agent in a session of its own, is found again by its socket, and when it dies
+itself, containers go on.
 
-Started by ``staging``, inside a mount namespace where /opt/appliance is what every sandbox will see, so that ``sys.path``
-and ``sys.executable`` are already right.
+Started by ``staging``, inside a mount namespace where /opt/appliance is what every sandbox will see, so that
+``sys.path`` and ``sys.executable`` are already right.
 """
 
 from __future__ import annotations
@@ -49,13 +50,14 @@ class Template:
     def loop(self) -> None:
         """Serve until ``Stop`` or SIGTERM."""
         while True:
-            ready, _, _ = select.select([self._listener, self._wake, *self._agents.values()], [], [])
+            sources = [self._listener.fileno(), self._wake, *self._agents]
+            ready, _, _ = select.select(sources, [], [])
             if self._wake in ready and signal.SIGTERM in os.read(self._wake, 4096):
                 return
             self._reap()
-            if self._listener in ready:
+            if self._listener.fileno() in ready:
                 self._welcome()
-            for agent in [agent for agent in ready if agent in self._agents.values()]:
+            for agent in [self._agents[fd] for fd in ready if fd in self._agents]:
                 if not self._serve(agent):
                     return
 
@@ -82,7 +84,7 @@ class Template:
         try:
             return self._handle(_decoder.decode(data), fds)
         except (msgspec.MsgspecError, OSError, IndexError) as error:
-            print(f"template: refused a request: {error}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"template: refused a request: {error}\n")
             return True
         finally:
             for fd in fds:

@@ -22,7 +22,7 @@ START_TIMEOUT = 60.0
 SPAWN_TIMEOUT = 30.0
 
 
-class TemplateFailed(Exception):  # noqa: N818
+class TemplateFailed(Exception):
     """The template could not be started, or refused a container; the text says why."""
 
 
@@ -211,7 +211,7 @@ class Running:
 async def _readable(connection: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(connection.fileno(), lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(connection.fileno(), lambda: None if ready.done() else ready.set_result(None))
     try:
         await ready
     finally:

@@ -1,8 +1,8 @@
 """User namespaces made to measure, by a small process beside the template.
 
-A sandbox's mounts must be shown through its id map before its own first process joins that namespace, so the namespace
-must exist earlier. Forking the big template a second time for it would double the cost of a start; this maker is forked
-before the template imports anything, so its forks are cheap.
+A sandbox's mounts must be shown through its id map before its own first process joins that namespace, so the
+namespace must exist earlier. Forking the big template a second time for it would double the cost of a start; this
+maker is forked before the template imports anything, so its forks are cheap.
 """
 
 from __future__ import annotations
