@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -112,13 +113,15 @@ async def resume(source: Source[T], since: str) -> AsyncGenerator[Event[T], None
     """
     backoff = source.backoff()
     while True:
-        cause, delay = "ended", 0.0
+        cause, delay, opened = "ended", 0.0, time.monotonic()
         try:
             async with aclosing(stream(source, since)) as events:
                 async for event in events:
                     since = codec.version_of(event.object) or since
                     backoff.reset()
                     yield event
+            if time.monotonic() - opened > source.settings.backoff_max:
+                backoff.reset()
             delay = backoff.next()  # also after a regular end: a server that ends watches at once is not hammered
         except (errors.Unreachable, errors.RequestTimeout, errors.ServerError, errors.TooManyRequests) as error:
             cause = type(error).__name__
@@ -130,6 +133,7 @@ async def resume(source: Source[T], since: str) -> AsyncGenerator[Event[T], None
 
 async def list_watch(source: Source[T]) -> AsyncGenerator[Step[T], None]:
     """``Listing``, pages, ``Listed``, events; over again after 410. Raises whatever else goes wrong."""
+    backoff = source.backoff()
     while True:
         try:
             version = ""
@@ -143,11 +147,12 @@ async def list_watch(source: Source[T]) -> AsyncGenerator[Step[T], None]:
             yield Listed(version)
             async with aclosing(resume(source, version)) as events:
                 async for event in events:
+                    backoff.reset()
                     yield event
         except errors.Gone as error:
             source.metrics.watch_restarts[source.kind.plural, "Gone"] += 1
             log.info("list of %s again: %s", source.path, error)
-            await asyncio.sleep(source.settings.backoff_initial * random.random())
+            await asyncio.sleep(backoff.next())  # lists are dear: a server that forgets at once is not hammered either
 
 
 async def persist(source: Source[T]) -> AsyncGenerator[Step[T], None]:
