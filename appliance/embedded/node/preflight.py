@@ -38,7 +38,8 @@ def check(cgroup_name: str) -> Hierarchy:
     hierarchy: Hierarchy | None = None
     try:
         hierarchy = Hierarchy.find(Path("/proc/self/mountinfo").read_text(), cgroup_name)
-        hierarchy.prepare()
+        if not missing:  # a refusal touches nothing
+            hierarchy.prepare()
     except OSError as error:
         missing.append(f"writable control groups ({error})")
     if missing or hierarchy is None:
