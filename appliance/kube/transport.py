@@ -148,6 +148,8 @@ class Transport:
         inactivity: float | None,
     ) -> aiohttp.ClientResponse:
         """Send and wait for the head of the answer, whatever its status."""
+        if self._session.closed:
+            raise errors.Unreachable(f"{method} {path}: this connection to the cluster was closed")
         if access.authorization:
             headers = {**headers, "Authorization": access.authorization}
         url = URL(access.server + path, encoded=True)
