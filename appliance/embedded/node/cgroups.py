@@ -9,6 +9,7 @@ enforces.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -134,6 +135,18 @@ class Group:
             with suppress(FileNotFoundError), open(f"{path}/cgroup.procs") as file:
                 found.update(int(line) for line in file if line.strip() != "0")
         return sorted(found)
+
+    def clear(self) -> None:
+        """Kill what an agent that died while starting the container left inside, and wait until it is gone."""
+        deadline = time.monotonic() + 5.0
+        while pids := self.pids():
+            self.freeze(False)
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise OSError(16, f"processes of an earlier start do not end: {pids[:5]}")
+            time.sleep(0.005)
 
     def oom_kills(self) -> int:
         """Processes the kernel killed here for memory so far."""

@@ -59,6 +59,7 @@ class Isolation:
         """Control groups and the writable image. Blocking; raises ``OSError``."""
         group = self.group(spec.uid, container.name)
         if group is not None:
+            group.clear()
             group.create(Limits(container.cpu, container.cpu_request, container.memory, self.settings.pids_default))
         if self.isolated and self.loops:
             image = directory / "layer.ext4"

@@ -70,15 +70,25 @@ class PodNetwork:
         if not self.state.exists():
             self.state.write_text(json.dumps({"ip_forward": _FORWARD.read_text().strip()}))
         _FORWARD.write_text("1")
-        _nft(self._rules())
+        _nft(self._rules(self._denied()))
 
-    def _rules(self) -> str:
+    def _denied(self) -> list[str]:
+        """Addresses that an earlier agent cut off: they stay so while the rules are written anew."""
+        try:
+            text = _nft(f"list set inet {self.bridge} denied", "-j")
+            entries = [entry["set"] for entry in json.loads(text)["nftables"] if "set" in entry]
+            return [str(address) for entry in entries for address in entry.get("elem", [])]
+        except (OSError, ValueError, KeyError):
+            return []
+
+    def _rules(self, denied: list[str]) -> str:
         name = self.bridge
+        elements = f"elements = {{ {', '.join(denied)} }};" if denied else ""
         return f"""
             add table inet {name}
             delete table inet {name}
             table inet {name} {{
-                set denied {{ type ipv4_addr; }}
+                set denied {{ type ipv4_addr; {elements} }}
                 chain input {{
                     type filter hook input priority -10; policy accept;
                     iifname "{name}" ct state established,related accept
@@ -146,10 +156,17 @@ def _box_mtu() -> int:
     return min(found)
 
 
-def _nft(rules: str) -> None:
+def _nft(rules: str, *options: str) -> str:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     done = subprocess.run(
-        ["nft", "-f", "-"], input=rules, text=True, capture_output=True, check=False, timeout=20, env={"PATH": path}
+        ["nft", *options, "-f", "-"],
+        input=rules,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=20,
+        env={"PATH": path},
     )
     if done.returncode:
         raise OSError(1, f"nft: {done.stderr.strip()[:500]}")
+    return done.stdout

@@ -66,7 +66,12 @@ class PodWorker:
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("pod %s/%s: %s", self.spec.namespace, self.spec.name, error, exc_info=error)
 
     def update(self, pod: Json) -> None:
         """A newer state of the object."""
@@ -116,6 +121,7 @@ class PodWorker:
 
     # Running ------------------------------------------------------------------------------------------------------
     async def _run(self) -> None:
+        await self._cut_off()
         await self._room()
         for container in self.spec.init:
             runner = self.runners[container.name]
@@ -135,6 +141,16 @@ class PodWorker:
         self.record.clean_stop = False
         await asyncio.gather(*(self.runners[container.name].run() for container in self.spec.containers))
         await asyncio.gather(*(r.kill() for r in self.runners.values() if r.container.sidecar))
+
+    async def _cut_off(self) -> None:
+        """A pod that may not reach the outside is cut off before its first process exists."""
+        while True:
+            try:
+                await self._apply_network()
+                return
+            except OSError as error:
+                log.error("pod %s/%s waits for its network: %s", self.spec.namespace, self.spec.name, error)
+                await asyncio.sleep(1.0)
 
     async def _room(self) -> None:
         """Wait while the box is short of disk or memory, unless the pod runs already."""
