@@ -31,7 +31,7 @@ def test_stale_write_is_409(apiserver: Any, namespace: str) -> None:
 
 
 def test_status_and_spec_are_separate(apiserver: Any, namespace: str) -> None:
-    """The main resource ignores status, the status subresource ignores spec, and only spec changes count generations."""
+    """The main resource ignores status, the status subresource ignores spec; only spec changes count generations."""
     path = SANDBOXES.format(namespace)
     apiserver.request("POST", path, sandbox("a") | {"status": {"phase": "Running"}})
     _, got = apiserver.request("GET", f"{path}/a")
