@@ -1,8 +1,8 @@
 """``appliance --role=runtime``: the runtime in a container that the embedded node did not make.
 
-``serve`` is the foreground form: it supervises until SIGTERM, as the entry point of a container. ``start`` is the form of a
-postStart hook: it puts the supervisor in the background, waits until it answers, then becomes the chained hook (what
-follows ``--``) or exits 0. Flags override environment variables; both are named in the help.
+``serve`` is the foreground form: it supervises until SIGTERM, as the entry point of a container. ``start`` is the form
+of a postStart hook: it puts the supervisor in the background, waits until it answers, then becomes the chained hook
+(what follows ``--``) or exits 0. Flags override environment variables; both are named in the help.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _start(settings: RuntimeSettings, chained: list[str], log: str) -> int:
 
 
 def _background(settings: RuntimeSettings, log: str) -> int:
-    """Leave a supervisor behind in a session of its own, its output in ``log``. Returns 1 when the log cannot be opened."""
+    """Leave a supervisor behind in a session of its own, its output in ``log``. Returns 1 when it cannot be opened."""
     try:
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:

@@ -1,9 +1,9 @@
-"""What a warm sandbox costs: PSS and CPU of N supervisors with server and kernel, and the time from fork to a warm /health.
+"""What a warm sandbox costs: PSS and CPU of N supervisors with server and kernel, and fork to a warm /health.
 
     .venv/bin/python tests/bench/sandbox_memory.py [N]
 
-Needs root. Each sandbox gets network and pid namespaces of its own and dies with this process. Nothing is measured of images,
-overlays or cgroups: this is the runtime alone, forked as the node's template does it.
+Needs root. Each sandbox gets network and pid namespaces of its own and dies with this process. Nothing is measured of
+images, overlays or cgroups: this is the runtime alone, forked as the node's template does it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def fork_sandbox() -> int:
     LIBC.prctl(1, int(signal.SIGKILL), 0, 0, 0)
     LIBC.mount(b"none", b"/proc", b"proc", 0, None)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    supervisor.run(RuntimeSettings(host="127.0.0.1"), None)
+    return supervisor.run(RuntimeSettings(host="127.0.0.1"), None)
 
 
 def children(pid: int) -> list[int]:
@@ -52,7 +52,20 @@ def children(pid: int) -> list[int]:
 
 def warm(holder: int) -> bool:
     """Whether the sandbox's interpreter answers 200."""
-    probe = ["nsenter", "-t", str(children(holder)[0]), "-n", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "1"]
+    probe = [
+        "nsenter",
+        "-t",
+        str(children(holder)[0]),
+        "-n",
+        "curl",
+        "-s",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "-m",
+        "1",
+    ]
     done = subprocess.run([*probe, "http://127.0.0.1:49999/health"], capture_output=True, check=False)
     return done.stdout == b"200"
 
@@ -93,7 +106,7 @@ def main() -> None:
 def report(holders: list[int], times: list[float], total: float) -> None:
     """Print the table."""
     names = ("supervisor", "server", "kernel")
-    rows = [[pid for pid in children(holder)][:3] for holder in holders]
+    rows = [children(holder)[:3] for holder in holders]
     everything = 0.0
     for index, name in enumerate(names):
         sizes = [pss(row[index]) for row in rows]

@@ -33,7 +33,9 @@ def test_python_sets_and_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bash_quotes() -> None:
     """A value with quotes and dollars reaches the shell as it is."""
     code = languages.get("bash").environment({"V": "a'b $HOME", "HOME": None})
-    done = subprocess.run(["bash", "-c", f'{code}\nprintf "%s|%s" "$V" "${{HOME-unset}}"'], capture_output=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", f'{code}\nprintf "%s|%s" "$V" "${{HOME-unset}}"'], capture_output=True, check=True
+    )
     assert done.stdout == b"a'b $HOME|unset"
 
 

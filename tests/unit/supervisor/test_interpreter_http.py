@@ -1,0 +1,98 @@
+"""The interpreter's HTTP interface on a real kernel."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from typing import Any
+
+import pytest
+
+
+def test_a_cell_has_output_count_and_result(shared: Any) -> None:
+    """Output, execution count and main result arrive as events of their own."""
+    kinds = {event["type"] for event in shared.run("print('out'); 5")}
+    assert kinds == {"number_of_executions", "stdout", "result"}
+
+
+def test_output_of_child_processes_belongs_to_the_cell(shared: Any) -> None:
+    """What a child writes to the descriptors comes before the end of the cell, on the right channel."""
+    events = shared.run("import subprocess\nsubprocess.run('echo o; echo e >&2', shell=True)\nNone")
+    assert [(e["type"], e["text"]) for e in events if e["type"] in ("stdout", "stderr")] == [
+        ("stdout", "o\n"),
+        ("stderr", "e\n"),
+    ]
+
+
+def test_call_variables_are_restored(shared: Any) -> None:
+    """Variables of one call are gone in the next."""
+    assert shared.text("import os; os.environ['CALL']", env_vars={"CALL": "v"}) == "v"
+    assert shared.text("repr(os.environ.get('CALL'))") == "None"
+
+
+def test_a_failed_cell_does_not_stop_the_next(shared: Any) -> None:
+    """After an error the snippet that restores variables and the next cell still run."""
+    assert shared.run("1/0", env_vars={"E": "1"})[-1]["name"] == "ZeroDivisionError"
+    assert shared.text("import os; 'E' in os.environ") == "False"
+
+
+def test_top_level_await(shared: Any) -> None:
+    """A cell may await."""
+    assert shared.text("import asyncio; await asyncio.sleep(0, 'done')") == "done"
+
+
+def test_json_and_long_lists(shared: Any) -> None:
+    """Lists are not shortened and come as JSON too."""
+    event = next(e for e in shared.run("list(range(1200))") if e["type"] == "result")
+    assert event["json"] == list(range(1200))
+    assert event["text"].endswith("1199]")
+
+
+def test_contexts_live_and_die(shared: Any) -> None:
+    """A context is isolated, listed last, restarts with an empty namespace, and is 404 once removed."""
+    status, context = shared.call("POST", "/contexts", {"cwd": "/"})
+    assert (status, context["language"], context["cwd"]) == (200, "python", "/")
+    assert shared.call("GET", "/contexts")[1][-1] == context
+    assert shared.text("v = 1; v", context_id=context["id"]) == "1"
+    assert shared.call("POST", f"/contexts/{context['id']}/restart") == (200, None)
+    assert shared.run("v", context_id=context["id"])[-1]["name"] == "NameError"
+    assert shared.call("DELETE", f"/contexts/{context['id']}") == (200, None)
+    assert shared.call("DELETE", f"/contexts/{context['id']}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({}, 422, "code"),
+        ({"code": 1}, 422, "$.code"),
+        ({"code": "1", "context_id": "x", "language": "python"}, 400, "context_id"),
+        ({"code": "1", "context_id": "nope"}, 404, "Context nope not found"),
+        ({"code": "1", "language": "klingon"}, 500, "klingon"),
+        ({"code": "1", "env_vars": {"A": 1}}, 422, "env_vars"),
+    ],
+)
+def test_bad_requests_name_the_field(shared: Any, body: dict[str, Any], status: int, says: str) -> None:
+    """Every refusal says which member was wrong."""
+    answered, text = shared.call("POST", "/execute", body)
+    assert answered == status
+    assert says in json.dumps(text)
+
+
+def test_a_client_that_leaves_interrupts_its_cell(shared: Any) -> None:
+    """A dropped connection stops the cell, so the next one runs at once."""
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=20)
+    connection.request(
+        "POST", "/execute", json.dumps({"code": "import time\nprint('on', flush=True)\ntime.sleep(600)"})
+    )
+    assert b"number_of_executions" in connection.getresponse().readline()
+    began = time.monotonic()
+    connection.close()
+    assert shared.text("'free'") == "free"
+    assert time.monotonic() - began < 10
+
+
+def test_unknown_paths_and_methods(shared: Any) -> None:
+    """Errors are JSON with a code."""
+    assert shared.call("GET", "/nothing")[1]["code"] == 404
+    assert shared.call("PUT", "/execute")[1]["code"] == 405
