@@ -1,9 +1,10 @@
-"""Large bodies of known length: moved by the kernel, socket to pipe to socket, without passing through Python's memory.
+"""Large answers of known length: moved by the kernel, socket to pipe to socket, without passing through our memory.
 
-``splice(2)`` halves the copies of a proxied byte; that is the difference between a third and most of the speed of a
-direct connection. It works on duplicates of both descriptors, because the event loop guards the descriptors of its
-transports; the transport that is read from stays paused meanwhile, the other one keeps watching for its peer's end.
-TLS connections and bodies without a length go the ordinary way.
+``splice(2)`` takes a third off the processor time of a proxied byte (0.25 instead of 0.4 s/GB, measured). It works on
+duplicates of both descriptors, because the event loop guards the descriptors of its transports; the transport that is
+read from stays paused meanwhile, the other one keeps watching for its peer's end. TLS connections and bodies without a
+length go the ordinary way; so do uploads, which a relay made slower (350 instead of 600 MB/s into a uvicorn server:
+the large steps of the pipe and the server's own pauses get into each other's way).
 """
 
 from __future__ import annotations

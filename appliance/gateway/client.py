@@ -206,11 +206,6 @@ class Client(asyncio.Protocol):
         self._sent += size
         self.hub.stats.bytes_out += size
 
-    def count_in(self, size: int) -> None:
-        """Bytes that the kernel has moved from the client."""
-        self.touched = self.hub.now
-        self.hub.stats.bytes_in += size
-
     def pause_reading(self) -> None:
         """Nobody takes the client's bytes now."""
         self._paused = True

@@ -8,7 +8,6 @@ before a byte of an answer, an idempotent request is sent once more on a new one
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.gateway import errors
 from appliance.gateway.bodies import Body, BodyError, ChunkedBody, LengthBody
-from appliance.gateway.bulk import BULK, Relay, descriptor
 from appliance.gateway.compose import compose_request, masked_host
 from appliance.gateway.dial import DialError
 from appliance.gateway.errors import Problem
@@ -50,7 +48,6 @@ class Exchange:
         "_hub",
         "_limit",
         "_registered",
-        "_relay",
         "_replay",
         "_route",
         "_task",
@@ -86,7 +83,6 @@ class Exchange:
         self._replay: list[bytes] | None = None
         self._route: Route | None = None
         self._registered: str | None = None
-        self._relay: Relay | None = None
         self._task: asyncio.Task[None] | None = None
 
     # The route ------------------------------------------------------------------------------------------------
@@ -249,30 +245,7 @@ class Exchange:
             self.refuse(errors.BODY_TOO_LARGE)
             return len(data)
         self._send(data if used == len(data) else data[:used])
-        if isinstance(body, LengthBody) and body.left >= BULK and self.upstream is not None and self._limit is None:
-            self._relay_body(self.upstream, body)
         return used
-
-    def _relay_body(self, upstream: Upstream, body: LengthBody) -> None:
-        """Let the kernel move what is left of a large upload; stay with the ordinary way where it cannot."""
-        source, sink = descriptor(self.client.transport), descriptor(upstream.transport)
-        if source is None or sink is None:
-            return
-        with contextlib.suppress(OSError):
-            self._relay = Relay(self._hub.loop, source, sink, body.left, self.client.count_in, self._relayed)
-            self._replay = None
-            self.client.pause_reading()
-
-    def _relayed(self, left: int, error: OSError | None, sink: bool) -> None:
-        self._relay = None
-        if left or error is not None:
-            if sink and self.upstream is not None:
-                self.upstream.broken(error)
-            else:
-                self.client.abort()
-            return
-        self.request_done = True
-        self.client.resume_reading()
 
     def refuse(self, problem: Problem) -> None:
         """Answer ourselves; when an answer has begun, cut it instead."""
@@ -311,9 +284,6 @@ class Exchange:
         if self.upstream is not None:
             self.upstream.release()
         self._held = _NOTHING
-        if self._relay is not None:
-            self._relay.close()
-            self._relay = None
         if self._registered is not None:
             self._hub.unregister(self._registered, self)
             self._registered = None

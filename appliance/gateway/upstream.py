@@ -237,12 +237,6 @@ class Upstream(asyncio.Protocol):
         """Whatever this is, it does not answer in HTTP."""
         self._lose(BadResponse("no valid answer"))
 
-    def broken(self, error: Exception | None) -> None:
-        """Writing to it failed; what it said before that still counts."""
-        self._salvage()
-        if self.exchange is not None:
-            self._lose(error)
-
     def release(self) -> None:
         """The exchange does not want an answer any more: close at once, the server sees its client vanish.
 
