@@ -18,6 +18,7 @@ from appliance.runtime.http import HttpError, Request, respond
 from appliance.runtime.state import RuntimeState, SupervisorChannel
 
 _MAX_PASSES = 50
+_PF_KTHREAD = 0x00200000  # Linux: include/linux/sched.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class _Seen:
     pid: int
     parent: int
     state: str
+    kernel: bool
     started: int
 
 
@@ -41,18 +43,18 @@ def _read(path: Path) -> _Seen | None:
         return None
     pid = int(text.partition(b" ")[0])
     rest = text[text.rindex(b")") + 2 :].split()  # the name may contain anything, also parentheses
-    return _Seen(pid, int(rest[1]), rest[0].decode(), int(rest[19]))
+    return _Seen(pid, int(rest[1]), rest[0].decode(), bool(int(rest[6]) & _PF_KTHREAD), int(rest[19]))
 
 
 def _spared(everyone: list[_Seen]) -> set[int]:
-    """Ourselves and our ancestors, and kernel threads (children of 2 where the host's pids are visible)."""
+    """Ourselves, our ancestors and, where the host's pids are visible, kernel threads."""
     parents = {seen.pid: seen.parent for seen in everyone}
-    spared = {0, 1, 2}
+    spared = {0, 1} | {seen.pid for seen in everyone if seen.kernel}
     pid = os.getpid()
-    while pid and pid not in spared:
+    while pid not in spared:
         spared.add(pid)
         pid = parents.get(pid, 0)
-    return spared | {seen.pid for seen in everyone if seen.parent == 2}
+    return spared
 
 
 def freeze() -> list[tuple[int, int]]:

@@ -5,8 +5,7 @@ three on ``sh``, ``ionice`` and ``nice``. What they set is set here on the serve
 and inherited:
 
 * credentials: ``process.identity``;
-* working directory: ``chdir`` as the user, so the kernel checks the permission; the server itself lives in ``/`` and
-  uses absolute paths only;
+* working directory: ``chdir`` as the user, so the kernel checks the permission, and back;
 * ``oom_score_adj``: raised and lowered again. Lowering to where it was needs no capability.
 
 A command that does not exist is no error of the call: as with the reference a shell says so on stderr and exits 127.

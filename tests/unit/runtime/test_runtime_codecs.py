@@ -13,7 +13,8 @@ from appliance.runtime.filesystem import messages as fs
 from appliance.runtime.process import messages as m
 
 ENTRY = fs.EntryInfo(
-    name="n", type="FILE_TYPE_DIRECTORY", path="/n", size="-5", mode=0o755, permissions="drwxr-xr-x", owner="u", group="g",
+    name="n", type="FILE_TYPE_DIRECTORY", path="/n", size="-5", mode=0o755, permissions="drwxr-xr-x",
+    owner="u", group="g",
     modified_time="2023-11-14T22:13:20.000000007Z", symlink_target="", metadata={"k": "v"}, is_symlink=True,
 )  # fmt: skip
 SAMPLES = [

@@ -176,10 +176,22 @@ async def test_freeze_and_unfreeze(tmp_path):
     script = tmp_path / "probe.py"
     script.write_text(_FREEZE_PROBE)
     process = await asyncio.create_subprocess_exec(
-        "unshare", "-mpf", "--mount-proc", os.sys.executable, str(script), stdout=-1, stderr=-1, cwd=os.getcwd()
+        "unshare",
+        "-mpf",
+        "--kill-child",
+        "--mount-proc",
+        os.sys.executable,
+        str(script),
+        stdout=-1,
+        stderr=-1,
+        cwd=os.getcwd(),
     )
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert json.loads(out or b"null") == [["T", "T"], ["S", "T"]], err.decode()
 
 
