@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import zmq.asyncio
 
 from appliance.runtime.interpreter import languages
@@ -169,16 +170,30 @@ class Kernels:
     async def _request(self, language: str, cwd: str, memo: bytes) -> StartKernel:
         kernel_id = uuid.uuid4().hex[:16]
         key = secrets.token_hex(32)
-        user = self._user.name if self._user else None
+        directory = str(_base_directory() / kernel_id)
+        forked = StartKernel(
+            id=kernel_id,
+            connection=Connection(transport="ipc", ip=f"{directory}/k", key=key),
+            directory=directory,
+            cwd=cwd,
+            env=self._env(),
+            user=self._user.name if self._user else None,
+            memo=memo,
+        )
         if language == languages.PYTHON:
-            connection = Connection(transport="ipc", ip=str(_socket_base() / kernel_id / "k"), key=key)
-            return StartKernel(id=kernel_id, connection=connection, cwd=cwd, env=self._env(), user=user, memo=memo)
+            return forked
         from appliance.runtime.interpreter import specs
 
         connection = _tcp_connection(key)
-        argv, extra = await asyncio.to_thread(specs.command, languages.get(language).kernel, connection, self._user)
-        env = {**self._env(), **extra}
-        return StartKernel(id=kernel_id, connection=connection, cwd=cwd, env=env, user=user, memo=memo, argv=argv)
+        name = languages.get(language).kernel
+        argv, extra = await asyncio.to_thread(specs.command, name, f"{directory}/connection.json", self._user)
+        return msgspec.structs.replace(
+            forked,
+            connection=connection,
+            env={**forked.env, **extra},
+            argv=argv,
+            connection_file=msgspec.json.encode(connection_file(connection)),
+        )
 
     def _env(self) -> dict[str, str]:
         """A kernel's environment before /init's variables: little, and nothing of the runtime's own."""
@@ -233,8 +248,8 @@ def _kernel_user(settings: RuntimeSettings) -> User | None:
         return None
 
 
-def _socket_base() -> Path:
-    """Where kernels' sockets live: not in /tmp if possible, because cells like to empty it."""
+def _base_directory() -> Path:
+    """Where kernels' directories live: not in /tmp if possible, because cells like to empty it."""
     runtime = Path("/run")
     base = runtime if os.access(runtime, os.W_OK) else Path(tempfile.gettempdir())
     return base / f"appliance-kernels-{os.getppid()}"  # the supervisor's pid: the same for every server process

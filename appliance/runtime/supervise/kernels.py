@@ -40,11 +40,11 @@ class KernelTable:
             raise ValueError(f"at most {MAX_KERNELS} kernels may exist")
         if not os.path.isdir(request.cwd):
             raise ValueError(f"cwd: {request.cwd} is not a directory")
-        _make_socket_directory(request)
         try:
+            _make_directory(request)
             pid = child.fork(lambda: _kernel(request))
-        except OSError:
-            _remove_socket_directory(request)
+        except (OSError, LookupError):
+            _remove_directory(request)
             raise
         self.records[request.id] = KernelRecord(start=request, pid=pid, memo=request.memo)
         self._by_pid[pid] = request.id
@@ -83,7 +83,7 @@ class KernelTable:
         # What the cell's code left in the kernel's own group goes with it, as with a closed terminal.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
-        _remove_socket_directory(record.start)
+        _remove_directory(record.start)
         return kernel_id
 
     def signal_all(self, signum: int) -> None:
@@ -112,20 +112,23 @@ def _kernel(request: StartKernel) -> None:
     run(request.connection)
 
 
-def _make_socket_directory(request: StartKernel) -> None:
-    if request.connection.transport != "ipc":
-        return
-    directory = Path(request.connection.ip).parent
+def _make_directory(request: StartKernel) -> None:
+    directory = Path(request.directory)
     directory.parent.mkdir(mode=0o711, exist_ok=True, parents=True)
     directory.mkdir(mode=0o700)
+    made = [directory]
+    if request.connection_file is not None:
+        made.append(directory / "connection.json")
+        made[-1].touch(mode=0o600)
+        made[-1].write_bytes(request.connection_file)
     if request.user is not None and os.geteuid() == 0:
         entry = Users().get(request.user)
-        os.chown(directory, entry.uid, entry.gid)
+        for path in made:
+            os.chown(path, entry.uid, entry.gid)
 
 
-def _remove_socket_directory(request: StartKernel) -> None:
-    if request.connection.transport == "ipc":
-        directory = Path(request.connection.ip).parent
-        shutil.rmtree(directory, ignore_errors=True)
-        with contextlib.suppress(OSError):  # the last one takes the common directory with it
-            directory.parent.rmdir()
+def _remove_directory(request: StartKernel) -> None:
+    directory = Path(request.directory)
+    shutil.rmtree(directory, ignore_errors=True)
+    with contextlib.suppress(OSError):  # the last one takes the common directory with it
+        directory.parent.rmdir()

@@ -42,6 +42,8 @@ class StartKernel(msgspec.Struct, tag="start", frozen=True):
 
     id: str
     connection: Connection
+    directory: str
+    """Made for the kernel's sockets and files before it starts, removed after its end."""
     cwd: str
     env: Mapping[str, str]
     """The kernel's whole environment."""
@@ -51,6 +53,8 @@ class StartKernel(msgspec.Struct, tag="start", frozen=True):
     """Whatever the next server process needs to take this kernel over."""
     argv: tuple[str, ...] | None = None
     """Program to execute; None: fork the preloaded Python kernel."""
+    connection_file: bytes | None = None
+    """Content of ``DIRECTORY/connection.json``, for a program; None: no such file."""
 
 
 class SignalKernel(msgspec.Struct, tag="signal", frozen=True):
