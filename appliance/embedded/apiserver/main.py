@@ -89,7 +89,10 @@ async def serving(
             await stack.enter_async_context(_task(loop_, name))
         server = _http(backend, Tokens(settings.data_dir / "run" / "tokens.json"))
         tls = _tls(settings)
-        listener = Listener(host, port, server, tls)
+        try:
+            listener = Listener(host, port, server, tls)
+        except OSError as error:
+            raise SettingsError(f"listen: cannot bind {settings.listen}: {error}") from None
         stack.push_async_callback(_stop, backend, listener, server)
         listener.start()
         shown, bound = listener.address

@@ -175,8 +175,9 @@ class Store:
             await asyncio.wait([commit])
             self._settle(batch, commit)
             raise
-        except WriteFailed:
-            pass
+        except Exception as error:
+            if not isinstance(error, WriteFailed):
+                log.exception("the store's thread failed unexpectedly")
         self._settle(batch, commit)
 
     def _settle(self, batch: list[Change], commit: asyncio.Future[None]) -> None:

@@ -277,8 +277,8 @@ def _separate(res: Resource, old: Object, new: Object, subresource: str | None) 
         for key, value in old.items():
             if key != "status":
                 new[key] = value
-        if not res.custom and isinstance(new.get("metadata"), dict):
-            new["metadata"] = dict(old["metadata"])
+        owned = {key: new["metadata"][key] for key in ("managedFields",) if key in new["metadata"]}
+        new["metadata"] = {**old["metadata"], **owned}
     elif "status" in res.subresources:
         if "status" in old:
             new["status"] = old["status"]
