@@ -25,6 +25,8 @@ _FLAGS_AUTOCLEAR_DIRECT_IO = 4 | 16
 _LOOP_MAJOR = 7
 _GRAIN = 16 * 1024 * 1024
 _ATTEMPTS = 64
+_FORMAT = 2
+"""Raised with every change of the empty image, so that kept ones of an older form are not used."""
 _MAKING = threading.Lock()
 """Several sandboxes may want the first image of a size at once, each from its own worker thread."""
 
@@ -44,7 +46,7 @@ def _mkfs() -> str | None:
 def template(directory: Path, size: int) -> Path:
     """The empty image of ``size`` bytes (rounded up to 16 MiB), made on first use. Raises ``OSError``."""
     size = max(2, -(-size // _GRAIN)) * _GRAIN
-    path = directory / f"empty-{size}.ext4"
+    path = directory / f"empty-{_FORMAT}-{size}.ext4"
     with _MAKING:
         if not path.exists():
             directory.mkdir(parents=True, exist_ok=True)
@@ -57,7 +59,7 @@ def _make_empty(path: Path, size: int) -> None:
     with open(fresh, "wb") as file:
         file.truncate(size)
     # No journal: the layer outlives its processes only across a stop, and a clean unmount always precedes that.
-    features = "^has_journal,^resize_inode,^metadata_csum,sparse_super2"
+    features = "^has_journal,^resize_inode,^metadata_csum,uninit_bg,sparse_super2"
     extended = "lazy_itable_init=1,nodiscard,packed_meta_blocks=1,num_backup_sb=0"
     command = [
         _mkfs() or "mkfs.ext4",
@@ -96,8 +98,9 @@ def copy_sparse(source: Path, target: Path) -> None:
 
 def _copy_range(source: int, target: int, start: int, end: int) -> None:
     while start < end:
-        data = os.pread(source, min(end - start, 1 << 20), start)
-        os.pwrite(target, data, start)
+        data = os.pread(source, min(end - start, 1 << 16), start)
+        if data.count(0) != len(data):  # zeros stay a hole
+            os.pwrite(target, data, start)
         start += len(data)
 
 
@@ -107,7 +110,7 @@ def mount_image(image: str, target: str, node: str) -> None:
     try:
         device = _attach(backing, node)
         try:
-            syscalls.mount(node, target, "ext4", syscalls.MS_NOATIME, "")
+            syscalls.mount(node, target, "ext4", syscalls.MS_NOATIME, "noinit_itable")
         finally:
             os.close(device)
             os.unlink(node)
