@@ -14,25 +14,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from appliance.api import conditions, kinds, labels, times
+from appliance.api import conditions, labels, times
 from appliance.api.conditions import Phase
 from appliance.api.ids import access_token
 from appliance.api.structs import Sandbox, SandboxSet
-from appliance.claims import delivery, picking
+from appliance.claims import delivery
+from appliance.claims.abandonment import Abandonment
 from appliance.claims.delivery import Attempt
 from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock, SandboxFailed, TemplateNotFound
-from appliance.claims.indexes import POOL_INDEX, deliverable, pool_key
 from appliance.claims.personalise import init_body, personalise
 from appliance.claims.request import Claimed, ClaimRequest, Timings
 from appliance.claims.runtime_client import RuntimeClient
+from appliance.claims.stock import Stock
 from appliance.config import ClaimSettings
-from appliance.kube import errors
 from appliance.kube.cluster import Cluster
 from appliance.kube.informer import Informer
 
@@ -41,12 +41,8 @@ log = logging.getLogger(__name__)
 
 _DELIVERIES = 3
 """Sandboxes tried when a runtime turns out to be broken, before the claim fails."""
-_STALE_WAIT = 1.0
-"""Seconds to wait for the watch when every known candidate was lost, before the pool counts as empty."""
-
-
-_ABANDONED = 4096
-"""Given-up deliveries remembered; far more than can be in clean-up at once."""
+_REVISION_WAIT = 5.0
+"""Seconds for the controller to make the first revision of a new set."""
 
 
 @dataclass
@@ -92,13 +88,10 @@ class ClaimEngine:
         self._runtime = runtime or RuntimeClient()
         self._slots = asyncio.Semaphore(settings.writes_in_flight)
         self._creating = 0
-        self._reservations = picking.Reservations()
-        self._lost: dict[str, str] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._abandoned: OrderedDict[str, None] = OrderedDict()
+        self._stock = Stock(sandboxes, sets, candidates=settings.candidates, clock=clock)
+        self._abandonment = Abandonment(cluster, timeout=settings.cleanup_timeout)
         self.outcomes: Counter[str] = Counter()
         """Claims by outcome: ``pool``, ``created``, or the name of the error; and ``conflicts``."""
-        self._unsubscribe = sandboxes.subscribe(self._on_sandbox)
 
     async def claim(self, request: ClaimRequest) -> Claimed:
         """Deliver one sandbox.
@@ -123,17 +116,16 @@ class ClaimEngine:
 
     async def drain(self) -> None:
         """Wait for clean-ups in flight; bounded by their own limits. No claim may be started afterwards."""
-        self._unsubscribe()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        self._stock.close()
+        await self._abandonment.drain()
 
     def stock(self, namespace: str, template: str) -> int:
         """How many sandboxes of a template could be delivered now."""
-        return len(self._sandboxes.by_index(POOL_INDEX, pool_key(namespace, template)))
+        return self._stock.count(namespace, template)
 
     def abandoned(self, sandbox: Sandbox) -> bool:
         """Whether the sandbox was taken by a claim that gave it up: it is about to be deleted, and is nobody's."""
-        return sandbox.meta.annotations.get(labels.LOCK) in self._abandoned
+        return self._abandonment.covers(sandbox)
 
     # The course of a claim ------------------------------------------------------------------------------------------
 
@@ -147,16 +139,14 @@ class ClaimEngine:
             try:
                 token = await self._personalise(taken, request, course)
             except InitFailed as error:
-                self._abandon(taken.attempt.lock)
-                cleaning = self._background(self._give_up(taken.sandbox, request))
+                cleaning = self._abandonment.give_up(taken.sandbox, taken.attempt, request)
                 log.warning("sandbox %s/%s not delivered: %s", taken.sandbox.namespace, taken.sandbox.name, error)
                 failure = error
                 if not deliveries_left or error.refused or request.reserve_failed:
                     await asyncio.shield(cleaning)
                     raise
             except BaseException:
-                self._abandon(taken.attempt.lock)
-                self._background(self._give_up(taken.sandbox, request))
+                self._abandonment.give_up(taken.sandbox, taken.attempt, request)
                 raise
             else:
                 return self._answer(taken, token, course)
@@ -166,53 +156,29 @@ class ClaimEngine:
         """A pool member if there is one, else a sandbox made for this claim."""
         course.stage = "picking"
         async with self._slots:
-            while True:
-                pool = self._pool(self._targets(request))
-                candidate = self._choose(pool, request)
-                if candidate is not None:
-                    taken = await self._take_member(candidate, request, course)
-                    if taken is not None:
-                        return taken
-                elif not await self._stock_moved(pool):
-                    break
+            while (candidate := await self._stock.candidate(request)) is not None:
+                taken = await self._take_member(candidate, request, course)
+                if taken is not None:
+                    return taken
         return await self._make(request, course)
 
     async def _take_member(self, candidate: Sandbox, request: ClaimRequest, course: _Course) -> _Taken | None:
         attempt = Attempt()
         patch = delivery.claim_patch(request, attempt, self._clock())
         course.stage, course.picked = "writing", time.perf_counter()
-        with self._reservations.hold(candidate):
+        with self._stock.trying(candidate):
             write = delivery.take(self._cluster, candidate, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
-            sandbox = await self._unabandoned(write, request, attempt)
+            sandbox = await self._abandonment.outcome(write, request, attempt)
             if sandbox is not None:
                 self._sandboxes.observe(sandbox)
             else:
-                self._remember_loss(candidate)
+                self._stock.lost(candidate)
         course.written = course.ready = time.perf_counter()
         if sandbox is None:
             course.conflicts += 1
             self.outcomes["conflicts"] += 1
             return None
         return _Taken(sandbox, attempt, "pool")
-
-    def _remember_loss(self, candidate: Sandbox) -> None:
-        """Not to be tried again as it is; forgotten with the next news about it."""
-        known = self._sandboxes.get(candidate.namespace, candidate.name)
-        if known is not None and known.uid == candidate.uid:
-            self._lost[candidate.uid] = candidate.meta.resource_version
-
-    async def _unabandoned(
-        self, write: Coroutine[Any, Any, Sandbox | None], request: ClaimRequest, attempt: Attempt
-    ) -> Sandbox | None:
-        """The write's outcome; if the caller is cancelled meanwhile, what the write wins is given up."""
-        task = self._background(write)
-        try:
-            sandbox = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self._abandon(attempt.lock)
-            self._background(self._give_up_later(task, request))
-            raise
-        return sandbox
 
     async def _personalise(self, taken: _Taken, request: ClaimRequest, course: _Course) -> str | None:
         """Everything after the write; returns the access token the runtime now demands, if any."""
@@ -252,58 +218,6 @@ class ClaimEngine:
         sandbox_id = taken.attempt.sandbox_id
         return Claimed(sandbox=taken.sandbox, sandbox_id=sandbox_id, access_token=token, how=taken.how, timings=timings)
 
-    # Choosing -------------------------------------------------------------------------------------------------------
-
-    def _targets(self, request: ClaimRequest) -> list[SandboxSet]:
-        """The sets that stand for the template; raises TemplateNotFound."""
-        if request.namespace is not None:
-            one = self._sets.get(request.namespace, request.template)
-            found = [one] if one is not None else []
-        else:
-            found = [item for item in self._sets.items() if item.name == request.template]
-        alive = [item for item in found if not item.meta.deletion_timestamp]
-        if not alive:
-            raise TemplateNotFound(request.template, request.namespace)
-        return alive
-
-    def _pool(self, targets: Sequence[SandboxSet]) -> list[Sandbox]:
-        keys = (pool_key(target.namespace, target.name) for target in targets)
-        return [sandbox for key in keys for sandbox in self._sandboxes.by_index(POOL_INDEX, key)]
-
-    def _choose(self, pool: Sequence[Sandbox], request: ClaimRequest) -> Sandbox | None:
-        revisions = frozenset(target.status.update_revision for target in self._targets(request))
-        return picking.choose(pool, revisions, free=self._free, now=self._clock(), limit=self._settings.candidates)
-
-    def _free(self, sandbox: Sandbox) -> bool:
-        lost = self._lost.get(sandbox.uid) == sandbox.meta.resource_version
-        return not lost and sandbox not in self._reservations
-
-    async def _stock_moved(self, pool: Sequence[Sandbox]) -> bool:
-        """No candidate is free. False if that is because there is none; else wait until one may be, and True."""
-        now = self._clock()
-        present = [sandbox for sandbox in pool if deliverable(sandbox, now)]
-        if not present:
-            return False
-        if any(sandbox in self._reservations for sandbox in present):
-            await self._reservations.changed()
-            return True
-        try:
-            async with asyncio.timeout(_STALE_WAIT):
-                await self._reservations.changed()
-        except TimeoutError:
-            return False
-        return True
-
-    def _on_sandbox(self, old: Sandbox | None, new: Sandbox | None) -> None:
-        """News about a sandbox that a claim lost makes it worth another look; nothing else matters here."""
-        current = new or old
-        if current is None or not self._lost:
-            return
-        lost = self._lost.get(current.uid)
-        if lost is not None and (new is None or new.meta.resource_version != lost):
-            del self._lost[current.uid]
-            self._reservations.wake()
-
     # Making ---------------------------------------------------------------------------------------------------------
 
     async def _make(self, request: ClaimRequest, course: _Course) -> _Taken:
@@ -320,27 +234,36 @@ class ClaimEngine:
             self._creating -= 1
 
     async def _make_one(self, request: ClaimRequest, course: _Course) -> _Taken:
-        owner = next((target for target in self._targets(request) if target.status.current_revision), None)
-        if owner is None:
-            raise NoStock(f"template {request.template!r} has no revision yet", 1.0)
+        owner = await self._with_revision(request)
         attempt = Attempt()
         patch = delivery.claim_patch(request, attempt, self._clock())
         course.stage, course.picked = "creating a sandbox", time.perf_counter()
         sandbox = None
         while sandbox is None:
             write = delivery.make(self._cluster, owner, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
-            sandbox = await self._unabandoned(write, request, attempt)
+            sandbox = await self._abandonment.outcome(write, request, attempt)
         course.written = time.perf_counter()
         course.stage = "waiting for a new sandbox to become ready"
         try:
             self._sandboxes.observe(sandbox)
             ready = await self._until_ready(sandbox, request)
         except BaseException:
-            self._abandon(attempt.lock)
-            self._background(self._give_up(sandbox, request))
+            self._abandonment.give_up(sandbox, attempt, request)
             raise
         course.ready = time.perf_counter()
         return _Taken(ready, attempt, "created")
+
+    async def _with_revision(self, request: ClaimRequest) -> SandboxSet:
+        """A set of the template whose controller has made a revision; a set that was just applied is waited for."""
+        sets = self._stock.sets_of(request)
+        owner = next((item for item in sets if item.status.current_revision), sets[0])
+        try:
+            found = await self._sets.wait_for(owner.namespace, owner.name, _has_revision, _REVISION_WAIT)
+        except TimeoutError as error:
+            raise NoStock(f"template {request.template!r} has no revision yet", 1.0) from error
+        if found is None:
+            raise TemplateNotFound(request.template, request.namespace)
+        return found
 
     async def _until_ready(self, sandbox: Sandbox, request: ClaimRequest) -> Sandbox:
         limit = request.ready_timeout or self._settings.ready_timeout
@@ -356,45 +279,9 @@ class ClaimEngine:
             raise SandboxFailed(f"the new sandbox {sandbox.name} failed: {found.status.message or 'no reason given'}")
         return found
 
-    # Clean-up -------------------------------------------------------------------------------------------------------
 
-    def _background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run to the end whatever happens to the claim; ``drain`` waits for it."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.debug("claim task ended: %r", task.exception())  # raised to the claim too, if it still listens
-
-    def _abandon(self, lock: str) -> None:
-        self._abandoned[lock] = None
-        if len(self._abandoned) > _ABANDONED:
-            self._abandoned.popitem(last=False)
-
-    async def _give_up_later(self, write: asyncio.Task[Sandbox | None], request: ClaimRequest) -> None:
-        try:
-            sandbox = await write
-        except errors.KubeError:
-            return
-        if sandbox is not None:
-            await self._give_up(sandbox, request)
-
-    async def _give_up(self, sandbox: Sandbox, request: ClaimRequest) -> None:
-        """Leave nothing behind; with ``reserve_failed`` leave the sandbox, marked."""
-        limit = self._settings.cleanup_timeout
-        if request.reserve_failed:
-            patch = {"metadata": {"labels": {labels.RESERVED_FAILED: "true"}}, "spec": {"shutdownTime": None}}
-            try:
-                await self._cluster.patch(kinds.SANDBOX, sandbox.namespace, sandbox.name, patch)
-            except errors.KubeError as error:
-                log.warning("could not reserve the failed sandbox %s: %s", sandbox.name, error)
-            else:
-                return
-        await delivery.discard(self._cluster, sandbox, timeout=limit, secret=bool(request.env))
+def _has_revision(item: SandboxSet | None) -> bool:
+    return item is None or bool(item.status.current_revision)
 
 
 def _settled(sandbox: Sandbox | None) -> bool:
