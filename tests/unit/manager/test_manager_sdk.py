@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
 from e2b import AsyncSandbox, SandboxQuery, SandboxState
 from e2b.exceptions import AuthenticationException, NotFoundException, SandboxException
@@ -113,3 +114,16 @@ async def test_a_client_that_hangs_up_in_the_middle_of_a_create_leaves_nothing(
     writer.close()
     assert await world.caches.sandboxes.wait_for("default", taken.name, lambda one: one is None, 10) is None
     assert world.engine.stock("default", "python") == 2
+
+
+async def test_a_control_request_with_the_sandboxs_own_headers_is_a_control_request(
+    world: Any, options: dict[str, Any]
+) -> None:
+    """e2b 2.8 sends sandbox.connect() to the API with E2b-Sandbox-Id and -Port: it must resume a paused sandbox."""
+    sandbox = await AsyncSandbox.create("python", **options)
+    await sandbox.pause()
+    own = {"E2b-Sandbox-Id": sandbox.sandbox_id, "E2b-Sandbox-Port": "49983", "X-API-Key": world.key}
+    url = f"{options['api_url']}/sandboxes/{sandbox.sandbox_id}/connect"
+    async with aiohttp.ClientSession() as session, session.post(url, headers=own, json={"timeout": 60}) as answer:
+        assert answer.status == 201
+    assert (await sandbox.get_info()).state == SandboxState.RUNNING
