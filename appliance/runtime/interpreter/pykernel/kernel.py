@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import subprocess
 import sys
 import threading
 import uuid
@@ -26,6 +27,7 @@ from traitlets import observe
 from traitlets.config import Config
 from zmq.eventloop.zmqstream import ZMQStream
 
+from appliance.runtime.interpreter.pykernel import commands
 from appliance.runtime.interpreter.pykernel.capture import DescriptorCapture
 from appliance.runtime.supervise.messages import Connection
 
@@ -56,6 +58,18 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
 
     def init_environment(self) -> None:
         """The stock kernel asks every program for colour; a sandbox's output is read by programs."""
+
+    @observe("ipython_dir")
+    def _ipython_dir_changed(self, change: object) -> None:
+        """Overrides the creation of the directory."""
+
+    def system_piped(self, cmd: str) -> None:
+        """``!cmd``; the status goes to ``_exit_code``, or into a CalledProcessError under ``%config`` as in IPython."""
+        self.user_ns["_exit_code"] = code = commands.run(self.var_expand(cmd, depth=1))
+        if self.system_raise_on_error and code:
+            raise subprocess.CalledProcessError(code, cmd)
+
+    system = system_piped
 
     def init_virtualenv(self) -> None:
         """``sys.path`` is arranged in ``paths.py``."""
@@ -134,7 +148,7 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
         self.session.key = key.encode()
         self.kernel.ident = str(uuid.uuid4())
         home = os.path.expanduser("~")
-        self.shell.ipython_dir = self.ipython_dir = os.path.join(home, ".ipython")
+        self.shell.ipython_dir = os.path.join(home, ".ipython")
         self.profile_dir.location = os.path.join(home, ".ipython", "profile_default")
         self.shell.home_dir = home
         self.shell.starting_dir = os.getcwd()
