@@ -130,6 +130,7 @@ class Resolver:
             return Mount(f"volumes/{name}/{below}".rstrip("/"), target, read_only, on_disk=True)
         if "persistentVolumeClaim" in volume:
             claim = str(volume["persistentVolumeClaim"]["claimName"])
+            await self._bind(claim)
             directory = self._claims / self._spec.namespace / claim / below
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o1777)
@@ -139,6 +140,20 @@ class Resolver:
                 directory = await self._files(kind, key, volume)
                 return Mount(str(directory / below).rstrip("/"), target, True, idmap=True)
         raise BadSpec(f"volumes[{name}]: this node offers emptyDir, configMap, secret and persistentVolumeClaim")
+
+    async def _bind(self, claim: str) -> None:
+        """Mark a claim as bound: its directory is there at once. Raises ``NotYet`` for one that does not exist."""
+        path = f"/api/v1/namespaces/{self._spec.namespace}/persistentvolumeclaims/{claim}"
+        try:
+            found = await self._api.call("GET", path)
+            if (found.get("status") or {}).get("phase") == "Bound":
+                return
+            spec = found.get("spec") or {}
+            capacity = (spec.get("resources") or {}).get("requests") or {}
+            status = {"phase": "Bound", "accessModes": spec.get("accessModes") or [], "capacity": capacity}
+            await self._api.call("PATCH", f"{path}/status", {"status": status}, content="application/merge-patch+json")
+        except ApiRefused as error:
+            raise NotYet(f"persistentVolumeClaim {claim}: {error}") from None
 
     async def _files(self, kind: str, key: str, volume: Json) -> Path:
         source = volume[kind]
