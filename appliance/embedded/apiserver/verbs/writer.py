@@ -14,11 +14,8 @@ from appliance.embedded.apiserver.backend import Backend, Call
 from appliance.embedded.apiserver.objects import meta as rules
 from appliance.embedded.apiserver.objects.hooks import HOOKS, NO_HOOKS
 from appliance.embedded.apiserver.objects.meta import Object
-from appliance.embedded.apiserver.objects.templates import unknown_fields as template_unknown_fields
-from appliance.embedded.apiserver.objects.templates import validate as template_validate
 from appliance.embedded.apiserver.patches.managed import track_update
 from appliance.embedded.apiserver.resources import Resource
-from appliance.embedded.apiserver.schema.check import Check
 from appliance.embedded.apiserver.status import (
     FieldError,
     already_exists,
@@ -29,17 +26,9 @@ from appliance.embedded.apiserver.status import (
     not_found,
 )
 from appliance.embedded.apiserver.store.record import Record, make_record
+from appliance.embedded.apiserver.verbs.checking import Options, check_schema, validate
 
 NAMESPACES = "namespaces"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to write. ``validation`` is Strict, Warn or Ignore (unknown fields)."""
-
-    dry_run: bool = False
-    manager: str = "unknown"
-    validation: str = "Ignore"
 
 
 @dataclass(slots=True)
@@ -91,61 +80,6 @@ def check_identity(call: Call, obj: Object) -> None:
         metadata.pop("namespace")
 
 
-def check_schema(res: Resource, obj: Object, old: Object | None, opts: Options, warnings: list[str]) -> Check:
-    """Prunes, defaults and type-checks ``obj``; ApiStatus 400 for unreadable types and strict unknown fields."""
-    walk = Check()
-    if res.schema is None:
-        return walk
-    former = old or {}
-    walk.required = res.custom
-    for key in list(obj):
-        child = res.schema.properties.get(key)
-        if child is None and res.schema.preserve:
-            continue
-        if child is None:
-            obj.pop(key)
-            walk.unknown.append(key)
-        elif obj[key] is None and key != "metadata":
-            obj.pop(key)
-        else:
-            walk.required = res.custom or key == "spec"
-            walk.walk(child, obj[key], former.get(key), (None, key))
-    walk.required = True
-    _root(res, walk, obj, old)
-    if HOOKS.get(res.key, NO_HOOKS).validate is template_validate:
-        walk.unknown.extend(template_unknown_fields(obj, old))
-    _report(res, walk, opts, warnings)
-    return walk
-
-
-def _root(res: Resource, walk: Check, obj: Object, old: Object | None) -> None:
-    schema = res.schema
-    if schema is None or not res.custom:
-        return
-    for key in schema.defaulted:
-        if key not in obj:
-            obj[key] = rules.copy_json(schema.properties[key].default)
-            walk.walk(schema.properties[key], obj[key], None, (None, key))
-    for key in schema.required:
-        if key not in obj:
-            walk.error((None, key), "FieldValueRequired", "Required value")
-    for rule in schema.rules:
-        problem = rule.check(obj, old)
-        if problem is not None:
-            walk.error(None, rule.reason, rule.detail(obj, problem))
-
-
-def _report(res: Resource, walk: Check, opts: Options, warnings: list[str]) -> None:
-    prefix = f'{res.kind} in version "{res.version}" cannot be handled as a {res.kind}: '
-    if walk.mistyped:
-        raise bad_request(prefix + walk.mistyped[0])
-    if walk.unknown and opts.validation == "Strict":
-        texts = ", ".join(f'unknown field "{path}"' for path in walk.unknown[:20])
-        raise bad_request(prefix + "strict decoding error: " + texts)
-    if walk.unknown and opts.validation == "Warn":
-        warnings.extend(f'unknown field "{path}"' for path in walk.unknown[:20])
-
-
 def create(
     backend: Backend, res: Resource, namespace: str | None, obj: Object, opts: Options, warnings: list[str],
     managed: list[Any] | None = None,
@@ -170,7 +104,7 @@ def create(
         metadata["generation"] = 1
     if managed is not None:
         metadata["managedFields"] = managed
-    _validate(res, walk, obj, None, None)
+    validate(res, walk, obj, None, None)
     if store.peek(res.key, namespace or "", name) is not None:
         raise already_exists(res, name)
     return _stage(backend, res, "ADDED", obj, opts)
@@ -207,16 +141,6 @@ def check_namespace(backend: Backend, res: Resource, namespace: str, name: str |
         raise forbidden(res, name, why, [cause])
 
 
-def _validate(res: Resource, walk: Check, obj: Object, old: Object | None, subresource: str | None) -> None:
-    hooks = HOOKS.get(res.key, NO_HOOKS)
-    if old is None or obj["metadata"] != old["metadata"]:
-        rules.validate_meta(res, obj["metadata"], walk.errors)
-    if hooks.validate is not None and not walk.errors:
-        hooks.validate(obj, old, subresource, walk.errors)
-    if walk.errors:
-        raise invalid(res, obj["metadata"]["name"], walk.errors)
-
-
 def update(
     backend: Backend, res: Resource, record: Record, old: Object, new: Object, opts: Options, *,
     subresource: str | None = None, warnings: list[str] | None = None, tracked: bool = False,
@@ -233,7 +157,7 @@ def update(
     if hooks.update is not None:
         hooks.update(old, new, subresource)
     _finalizers_only_shrink(res, old, new)
-    _validate(res, walk, new, old, subresource)
+    validate(res, walk, new, old, subresource)
     if not tracked:
         track_update(res, old, new, opts.manager, subresource)
     if new == old:
@@ -335,3 +259,17 @@ def restage(backend: Backend, res: Resource, obj: Object, opts: Options) -> Outc
 def remove(backend: Backend, res: Resource, obj: Object, opts: Options) -> Outcome:
     """Stages the end of an object that nothing holds any more."""
     return _stage(backend, res, "DELETED", obj, opts)
+
+
+__all__ = [
+    "NAMESPACES",
+    "Options",
+    "Outcome",
+    "check_identity",
+    "check_namespace",
+    "create",
+    "options",
+    "remove",
+    "restage",
+    "update",
+]
