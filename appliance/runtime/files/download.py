@@ -21,7 +21,7 @@ from appliance.runtime.files import conditions
 from appliance.runtime.filesystem.failures import rest_error
 from appliance.runtime.http import CORS, Header, HttpError, Request, respond, respond_json
 
-_PIECE: Final = 256 * 1024
+_PIECE: Final = 1024 * 1024
 _TYPES: Final = mimetypes.MimeTypes()  # the built-in table only: the image's files must not decide
 _TOKEN: Final = frozenset("!#$&+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
