@@ -64,12 +64,16 @@ class RunningBox:
         self.process.terminate()
         return self.process.wait(timeout=60)
 
-    def role_pid(self, role: str) -> int:
-        """The pid of a role's process, found among the supervisor's children."""
-        found = subprocess.run(
-            ["pgrep", "-P", str(self.process.pid), "-f", f"role={role}"], capture_output=True, text=True, check=True
-        )
-        return int(found.stdout.split()[0])
+    def role_pid(self, role: str, *, other_than: int = 0, timeout: float = 20.0) -> int:
+        """The pid of a role's process among the supervisor's children, once there is one ``other_than`` the given."""
+        deadline = time.monotonic() + timeout
+        command = ["pgrep", "-P", str(self.process.pid), "-f", f"role={role}"]
+        while True:
+            found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+            if found and int(found[0]) != other_than:
+                return int(found[0])
+            assert time.monotonic() < deadline, f"no {role} process:\n{self.output()}"
+            time.sleep(0.05)
 
 
 def environment() -> dict[str, str]:
