@@ -1,6 +1,7 @@
 """Speed of the runtime's envd side, each row beside a floor: a bare server on the same stack that answers at once.
 
-Run: ``PYTHONPATH=. .venv/bin/python tests/bench/runtime_rpc.py``. Client and server share the machine's processors, so read ratios.
+Run: ``PYTHONPATH=. .venv/bin/python tests/bench/runtime_rpc.py``. Client and server share the machine's processors,
+so read ratios.
 """
 
 from __future__ import annotations
