@@ -18,7 +18,7 @@ from appliance.runtime.interpreter import events, languages
 from appliance.runtime.interpreter.client import Inbox, Message
 from appliance.runtime.interpreter.kernels import Kernel, KernelError, Kernels, describe_exit
 
-_INTERRUPT_AGAIN: Final = 3.0
+_INTERRUPT_AGAIN: Final = 1.0
 """Seconds after which a cell that ignored an interrupt gets another."""
 _LAST_WORDS: Final = 0.05
 """Seconds for output that is still in the socket when its kernel is gone."""
@@ -224,17 +224,20 @@ class Context:
 
     # Abandoned cells ----------------------------------------------------------------------------------------------
     def _settle(self, kernel: Kernel, inbox: Inbox, global_env: Mapping[str, str], call_env: Mapping[str, str]) -> None:
+        async def drain() -> None:
+            async for _ in self._events(kernel, inbox):
+                pass
+
+        drained = asyncio.create_task(drain(), name=f"drain {self.id}")
+
         async def settle() -> None:
             try:
-                while not kernel.exited.done():
+                while not drained.done():
                     kernel.interrupt()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_INTERRUPT_AGAIN):
-                            async for _ in self._events(kernel, inbox):
-                                pass
-                            break
+                    await asyncio.wait({drained}, timeout=_INTERRUPT_AGAIN)
                 self._restore(kernel, global_env, call_env)
             finally:
+                drained.cancel()
                 kernel.client.forget(inbox)
                 self.lock.release()
 
