@@ -18,15 +18,15 @@ from e2b_code_interpreter import Sandbox
 pytestmark = [pytest.mark.box, pytest.mark.timeout(300)]
 
 
-def traces() -> dict[str, set[str]]:
-    """Everything a box may make on the machine, by kind."""
+def traces(data_dir: Path) -> dict[str, set[str]]:
+    """Everything the box of ``data_dir`` may make on the machine, by kind."""
 
     def lines(*command: str) -> set[str]:
         return set(subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines())
 
     links = {line.split(":")[1].strip().split("@")[0] for line in lines("ip", "-o", "link")}
     cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("**/*appliance*")}
-    processes = {line for line in lines("ps", "axo", "args") if "appliance" in line and "pytest" not in line}
+    processes = {line for line in lines("ps", "axwwo", "args") if str(data_dir) in line}
     return {
         "links": links,
         "tables": lines("nft", "list", "tables"),
@@ -63,14 +63,14 @@ def test_stop_leaves_nothing_and_a_second_start_finds_the_state(
     start_box: Callable[..., RunningBox], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """After SIGTERM the machine is as before; the next start has the same key, pool and claimed sandbox."""
-    before = traces()
+    before = traces(tmp_path)
     first = start_box(tmp_path / "data")
     use(first, monkeypatch)
     kept = Sandbox.create(template="code-interpreter", timeout=600)
     kept.files.write("/home/user/note", "still here")
     key = first.env["E2B_API_KEY"]
     assert first.stop() == 0
-    assert traces() == before
+    assert traces(tmp_path) == before
     second = start_box(tmp_path / "data")
     assert second.env["E2B_API_KEY"] == key
     use(second, monkeypatch)
@@ -78,14 +78,14 @@ def test_stop_leaves_nothing_and_a_second_start_finds_the_state(
     eventually(lambda: answers(again))
     assert again.files.read("/home/user/note") == "still here"
     assert second.stop() == 0
-    assert traces() == before
+    assert traces(tmp_path) == before
 
 
 def test_kill_of_the_supervisor_is_survived(
     start_box: Callable[..., RunningBox], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """kill -9 of the supervisor takes the roles along; the next start adopts the sandboxes, its stop leaves nothing."""
-    before = traces()
+    before = traces(tmp_path)
     first = start_box(tmp_path / "data")
     use(first, monkeypatch)
     kept = Sandbox.create(template="code-interpreter", timeout=600)
@@ -98,7 +98,7 @@ def test_kill_of_the_supervisor_is_survived(
     eventually(lambda: answers(again))
     assert again.run_code("a + 1").text == "42"
     assert second.stop() == 0
-    assert traces() == before
+    assert traces(tmp_path) == before
 
 
 def test_a_second_supervisor_is_refused_with_the_first_ones_pid(
