@@ -54,7 +54,11 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that answers an unknown flag with the nearest known one."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, refusing what is unknown by name."""
+        """Parse, refusing what is unknown by name: flags first, for a flag's value would be taken for a command."""
+        flags = set(self._known_words())
+        for word in sys.argv[1:] if args is None else args:
+            if word.startswith("--") and word.split("=", 1)[0] not in flags:
+                self.error(self._unknown(word))
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(self._unknown(unknown[0]))
@@ -77,7 +81,7 @@ class Parser(argparse.ArgumentParser):
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
                 for name, child in action.choices.items():
-                    words += [name, *child._option_string_actions]
+                    words += [name, *child._known_words()]
         return words
 
 

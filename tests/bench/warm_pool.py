@@ -1,8 +1,8 @@
 """A hundred warm sandboxes from a cold start, and what they cost.
 
-Starts a box of its own (root), applies a pool and prints, over ``--rounds`` rounds: seconds from the supervisor's start to
-the first and to the last available sandbox, the processor seconds spent by everything the box started, and the memory of
-all its processes as PSS (proportional set size, so that pages shared by a hundred forks count once).
+Starts a box of its own (root), applies a pool and prints, over ``--rounds`` rounds: seconds from the supervisor's start
+to the first and to the last available sandbox, the processor seconds spent by everything the box started, and the memory
+of all its processes as PSS (proportional set size, so that pages shared by a hundred forks count once).
 
     python tests/bench/warm_pool.py [--count 100] [--rounds 3]
 """
@@ -26,7 +26,7 @@ from appliance.box.pool import manifest
 
 
 def processes_of(box: RunningBox) -> list[int]:
-    """Pids of the box: descendants of the supervisor and every process whose template or sandbox runs from its directory."""
+    """Pids of the box: descendants of the supervisor, and of every process that names its data directory."""
     table = subprocess.run(["ps", "-eo", "pid=,ppid=,sid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 3) for line in table.splitlines()]
     parents = {int(pid): int(ppid) for pid, ppid, _sid, *_ in rows}

@@ -1,6 +1,6 @@
-"""What each role may import, proven in a fresh interpreter by looking at ``sys.modules`` after importing its entry point.
+"""What each role may import, proven by ``sys.modules`` of a fresh interpreter that imported its entry point.
 
-The import-linter contracts in ``pyproject.toml`` say the same of the source text; this catches what they cannot see:
+The import-linter contracts in ``pyproject.toml`` say the same of the source text; this catches what they do not see:
 imports at run time and through third parties.
 """
 
