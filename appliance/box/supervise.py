@@ -14,6 +14,7 @@ import contextlib
 import json
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -56,7 +57,9 @@ class Box:
         Raises:
             RuntimeError: a role did not come up; the message carries its last log lines.
         """
+        require_free(self.settings.gateway.listen, "--listen")
         if self.settings.kubeconfig is None:
+            require_free(self.settings.apiserver_listen, "--apiserver-listen")
             await self._start_cluster()
         controller, manager = self._controller(), self._manager()
         await asyncio.gather(controller.start(), manager.start())
@@ -110,6 +113,25 @@ class Box:
         )
         self._children.append(child)
         return child
+
+
+def require_free(listen: str, flag: str) -> None:
+    """Make sure nobody else listens on ``listen`` (HOST:PORT), or a stranger's answer would pass for a role's readiness.
+
+    Raises:
+        RuntimeError: the address cannot be bound; the message names it and the flag that changes it.
+    """
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError as error:
+            raise RuntimeError(
+                f"{listen} cannot be used: {error.strerror}; choose another with {flag} HOST:PORT"
+            ) from None
 
 
 async def answers(url: str, socket: Path | None = None) -> bool:

@@ -1,9 +1,9 @@
 """A hundred warm sandboxes from a cold start, and what they cost.
 
-Starts a box of its own (root), applies a pool and prints, over ``--rounds`` rounds: seconds from the supervisor's start
 Starts a box of its own (root), applies a pool and prints, over ``--rounds`` rounds: seconds from the start to the first
 and to the last available sandbox, the processor seconds spent by everything the box started, and the memory of all its
 processes as PSS (proportional set size, so that pages shared by a hundred forks count once).
+
     python tests/bench/warm_pool.py [--count 100] [--rounds 3]
 """
 

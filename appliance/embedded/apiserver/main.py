@@ -43,7 +43,7 @@ SWITCH_INTERVAL = 0.0005
 """Seconds after which the store's thread gets the interpreter from a busy loop (Python's default is ten times that)."""
 
 
-class SettingsError(Exception):
+class SettingsError(ValueError):
     """A setting that cannot be used; the message names it."""
 
 
