@@ -116,7 +116,7 @@ class Box:
 
 
 def require_free(listen: str, flag: str) -> None:
-    """Make sure nobody else listens on ``listen`` (HOST:PORT), or a stranger's answer would pass for a role's readiness.
+    """Make sure nobody else listens on ``listen`` (HOST:PORT), or a stranger would pass for a ready role.
 
     Raises:
         RuntimeError: the address cannot be bound; the message names it and the flag that changes it.
