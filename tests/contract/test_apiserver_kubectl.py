@@ -113,3 +113,10 @@ def test_mistakes_are_named(kubectl: Kubectl) -> None:
     assert 'unknown field "spec.containers[0].imagee"' in said
     assert "deployments" in kubectl("get", "deployments", ok=False)
     assert "yes" in kubectl("auth", "can-i", "create", "pods")
+
+
+def test_unknown_kinds_are_named(kubectl: Kubectl) -> None:
+    """A manifest of a kind that does not exist fails with kubectl's own words for that, not with a broken download."""
+    manifest = "apiVersion: agents.kruise.io/v1alpha1\nkind: SandboxClam\nmetadata: {name: x}\nspec: {}\n"
+    for verb in ("apply", "create"):
+        assert 'no matches for kind "SandboxClam"' in kubectl(verb, "-f", "-", stdin=manifest, ok=False)

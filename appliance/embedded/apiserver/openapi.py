@@ -1,7 +1,8 @@
 """OpenAPI documents, good enough for ``kubectl explain``, ``apply``, ``diff`` and ``edit``.
 
 v3: one document per group and version, with paths (kubectl looks up kinds and the fieldValidation parameter there) and
-the schemas they need. v2: all definitions in one document, JSON only.
+the schemas they need. v2: all definitions in one document as JSON. As protobuf, which kubectl asks for only when a manifest names
+a kind that v3 does not have, it is a valid document without definitions: kubectl then says that there is no such kind.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from appliance.embedded.apiserver.status import not_acceptable, unknown_path
 from appliance.embedded.apiserver.store.record import encode
 
 Document = dict[str, Any]
+_PROTOBUF_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_PROTOBUF_GIVEN = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""client-go accepts only the former for ``/openapi/v2``; its ``@`` is no legal media type, so answers have a dot."""
 _V3 = "#/components/schemas/"
 _V2 = "#/definitions/"
 _SCALARS: dict[str, Document] = {
@@ -43,6 +47,8 @@ _SCALARS: dict[str, Document] = {
 def serve(registry: Registry, http: web.BaseRequest) -> web.Response:
     """Answers ``/openapi/v2``, ``/openapi/v3`` and ``/openapi/v3/…``."""
     accept = http.headers.get("Accept", "*/*")
+    if _PROTOBUF_ASKED in accept and http.path.rstrip("/") == "/openapi/v2":
+        return json_bytes(_v2_protobuf(), media=_PROTOBUF_GIVEN)
     if not any(word in accept for word in ("application/json", "*/*", "application/*")):
         raise not_acceptable("application/json")
     path = http.path.rstrip("/")
@@ -68,6 +74,16 @@ def _documents(registry: Registry, _generation: int) -> dict[str, bytes]:
     found["/openapi/v3"] = encode({"paths": index})
     found["/openapi/v2"] = encode(_v2(registry.all()))
     return found
+
+
+def _v2_protobuf() -> bytes:
+    """A gnostic ``openapi.v2.Document`` (OpenAPIv2.proto): swagger = 1, info = 2 {title = 1, version = 2}, paths = 8."""
+
+    def field(number: int, value: bytes) -> bytes:
+        return bytes((number << 3 | 2, len(value))) + value  # every value here is shorter than 128 bytes
+
+    info = field(1, _info()["title"].encode()) + field(2, _info()["version"].encode())
+    return field(1, b"2.0") + field(2, info) + field(8, b"")
 
 
 def _info() -> Document:
