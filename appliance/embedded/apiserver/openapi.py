@@ -1,8 +1,9 @@
 """OpenAPI documents, good enough for ``kubectl explain``, ``apply``, ``diff`` and ``edit``.
 
 v3: one document per group and version, with paths (kubectl looks up kinds and the fieldValidation parameter there) and
-the schemas they need. v2: all definitions in one document as JSON. As protobuf, which kubectl asks for only when a manifest names
-a kind that v3 does not have, it is a valid document without definitions: kubectl then says that there is no such kind.
+the schemas they need. v2: all definitions in one document as JSON. As protobuf, which kubectl asks for only when a
+manifest names a kind that v3 does not have, a valid document without definitions: kubectl then says that there is no
+such kind.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _documents(registry: Registry, _generation: int) -> dict[str, bytes]:
 
 
 def _v2_protobuf() -> bytes:
-    """A gnostic ``openapi.v2.Document`` (OpenAPIv2.proto): swagger = 1, info = 2 {title = 1, version = 2}, paths = 8."""
+    """A ``openapi.v2.Document`` (gnostic's OpenAPIv2.proto): swagger 1, info 2 {title 1, version 2}, paths 8."""
 
     def field(number: int, value: bytes) -> bytes:
         return bytes((number << 3 | 2, len(value))) + value  # every value here is shorter than 128 bytes
