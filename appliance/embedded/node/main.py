@@ -19,7 +19,7 @@ from appliance.embedded.node.apiclient import ApiClient
 from appliance.embedded.node.containers import Means, host_ip, resolv_conf
 from appliance.embedded.node.execution import Executor
 from appliance.embedded.node.isolation import Isolation
-from appliance.embedded.node.network import PodNetwork
+from appliance.embedded.node.network import PodNetwork, box_lock
 from appliance.embedded.node.nodeobject import SENTENCE, NodeObject
 from appliance.embedded.node.records import Records
 from appliance.embedded.node.server import NodeServer
@@ -90,8 +90,10 @@ def _isolation(settings: NodeSettings, installation: staging.Installation) -> Is
     if settings.isolation == "process":
         log.warning("isolation=process isolates nothing: pods see and can do whatever the user of this agent can")
         return Isolation(settings, Path("/"), None, None, False, library)
-    network = PodNetwork.claim(settings.bridge, settings.pod_cidr, settings.data_dir)
-    hierarchy = preflight.check(network.bridge)
+    with box_lock():
+        network = PodNetwork.claim(settings.bridge, settings.pod_cidr, settings.data_dir)
+        hierarchy = preflight.check(network.bridge)
+        network.make_bridge()
     network.set_up()
     root = skeleton.ensure(settings.data_dir / "node" / "skeleton", installation)
     loops = disk.supported()

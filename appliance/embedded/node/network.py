@@ -4,17 +4,20 @@ again.
 Pods reach the outside by masquerading and nothing else: not the box (only answers to what the box asked), not each
 other (bridge port isolation, and a rule), not the link-local metadata service. The ``denied`` set cuts single pods
 off. Only our own nft table is written; the box's other rules stay as they are. Two nodes on one box get different
-bridges and networks.
+bridges and networks: a node makes its bridge, named after its data directory, under a lock of the box, so that two
+that start at once cannot choose the same one.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import socket
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -46,7 +49,10 @@ class PodNetwork:
 
     @classmethod
     def claim(cls, bridge: str, cidr: str, data_dir: Path) -> PodNetwork:
-        """The first number whose bridge is free, ours, or of a data directory that is gone. Raises ``OSError``."""
+        """The first number whose bridge is free, ours, or of a data directory that is gone. Raises ``OSError``.
+
+        To be called, and followed by ``make_bridge``, under ``box_lock``.
+        """
         base, state = bridge.rstrip("0123456789") or bridge, data_dir / "node" / "network.json"
         first = IPv4Network(cidr)
         for number in range(_INSTANCES):
@@ -58,13 +64,16 @@ class PodNetwork:
             return cls(name, network, number, state, _box_mtu())
         raise OSError(17, f"network: {base}0 to {base}{_INSTANCES - 1} all belong to other nodes on this box")
 
+    def make_bridge(self) -> None:
+        """The bridge, marked as ours. Raises ``OSError``."""
+        with Netlink() as netlink, suppress(FileExistsError):
+            netlink.add_bridge(self.bridge, mtu=self.mtu)
+        Path(f"/sys/class/net/{self.bridge}/ifalias").write_text(str(self.state.parent.parent))
+
     def set_up(self) -> None:
-        """Bridge, rules and forwarding, from scratch or over what a dead agent left. Raises ``OSError``."""
+        """Address, rules and forwarding, from scratch or over what a dead agent left. Raises ``OSError``."""
         with Netlink() as netlink:
-            with suppress(FileExistsError):
-                netlink.add_bridge(self.bridge, mtu=self.mtu)
             index = socket.if_nametoindex(self.bridge)
-            Path(f"/sys/class/net/{self.bridge}/ifalias").write_text(str(self.state.parent.parent))
             netlink.add_address(index, IPv4Interface((self.gateway, self.cidr.prefixlen)))
             netlink.up(index)
         if not self.state.exists():
@@ -136,6 +145,17 @@ class PodNetwork:
             if not any(_alias(f"{self.bridge.rstrip('0123456789')}{n}") is not None for n in range(_INSTANCES)):
                 _FORWARD.write_text(before)
             self.state.unlink()
+
+
+@contextmanager
+def box_lock() -> Iterator[None]:
+    """Held while a node chooses its bridge and makes it; leaves no file, and is released with the process."""
+    directory = os.open("/run", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _alias(link: str) -> str | None:
