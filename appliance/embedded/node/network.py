@@ -49,13 +49,16 @@ class PodNetwork:
 
     @classmethod
     def claim(cls, bridge: str, cidr: str, data_dir: Path) -> PodNetwork:
-        """The first number whose bridge is free, ours, or of a data directory that is gone. Raises ``OSError``.
+        """The number whose bridge is ours already, else the first that is free or of a data directory that is gone.
+
+        Ours comes first: after a ``kill -9`` its sandboxes still live on it, while a lower number may have become free.
+        Raises ``OSError``.
 
         To be called, and followed by ``make_bridge``, under ``box_lock``.
         """
         base, state = bridge.rstrip("0123456789") or bridge, data_dir / "node" / "network.json"
         first = IPv4Network(cidr)
-        for number in range(_INSTANCES):
+        for number in sorted(range(_INSTANCES), key=lambda number: _alias(f"{base}{number}") != str(data_dir)):
             name = f"{base}{number}"
             alias = _alias(name)
             if alias is not None and alias != str(data_dir) and Path(alias or "/").exists():
