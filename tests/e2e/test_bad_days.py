@@ -31,7 +31,7 @@ def slot_of(data_dir: Path) -> str:
 
 
 def traces(data_dir: Path, slot: str) -> dict[str, list[str]]:
-    """Everything of the box of ``data_dir`` that is on the machine, by kind; kinds of which there is none are left out."""
+    """Everything of the box of ``data_dir`` that is on the machine, by kind; kinds without any are left out."""
     names = [line.split(":")[1].strip().split("@")[0] for line in lines("ip", "-o", "link")]
     found = {
         "links": [name for name in names if name == f"appliance{slot}" or name.startswith(f"ap{slot}.")],
