@@ -33,7 +33,11 @@ locked_venv() {
 
 # command_shim ROOT DIR: DIR/bin/appliance, the command of this checkout in that environment.
 command_shim() {
-    printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" exec "%s/bin/python" -m appliance "$@"\n' "$1" "$2" >"$2/bin/appliance"
+    cat >"$2/bin/appliance" <<EOF
+#!/bin/sh
+export APPLIANCE_COMMAND="$2/bin/appliance" PYTHONPATH="$1\${PYTHONPATH:+:\$PYTHONPATH}"
+exec "$2/bin/python" -m appliance "\$@"
+EOF
     chmod +x "$2/bin/appliance"
 }
 

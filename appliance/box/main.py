@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TextIO
 
 from appliance.box import pool
+from appliance.box.children import program
 from appliance.box.layout import Layout
 from appliance.box.supervise import Box, running, until_signal
 from appliance.config import BoxSettings, KubeSettings
@@ -96,7 +99,7 @@ async def _warm_up(box: Box, replicas: int, out: TextIO) -> None:
     except TimeoutError:
         print(
             f"\nthe pool is not warm after {WARM_PATIENCE:.0f} s; going on. "
-            f"`appliance status` and {box.layout.logs} say why.",
+            f"`{command(box.settings.data_dir)} status` and {box.layout.logs} say why.",
             file=out,
             flush=True,
         )
@@ -123,9 +126,15 @@ class _Progress:
             print(line, file=self._out, flush=True)
 
 
+def command(data_dir: Path) -> str:
+    """How this product is called again from a shell, for the box on ``data_dir``."""
+    called = os.environ.get("APPLIANCE_COMMAND") or shlex.join(program())
+    return called if data_dir == BoxSettings().data_dir else f"{called} --data-dir {shlex.quote(str(data_dir))}"
+
+
 def _welcome(box: Box) -> str:
     return (
-        f'\nready. Paste into a shell (or: eval "$(appliance env)"):\n\n'
+        f'\nready. Paste into a shell, or: eval "$({command(box.settings.data_dir)} env)"\n\n'
         f"{exports(box.layout, box.api_url, box.settings.domain)}\n\n"
         f"then, after `pip install e2b-code-interpreter`, try:\n\n{PROGRAM}\n"
         f"Ctrl-C stops everything."
