@@ -19,7 +19,7 @@ from appliance.gateway.compose import compose_request, masked_host
 from appliance.gateway.dial import DialError
 from appliance.gateway.errors import Problem
 from appliance.gateway.pool import CONTROL_KEY, Key
-from appliance.gateway.routes import Refusal, Route
+from appliance.gateway.routes import Credentials, Refusal, Route
 from appliance.gateway.target import PORT_ENVD, ControlTarget, InvalidAddress, SandboxTarget, decide, reserved
 
 if TYPE_CHECKING:
@@ -118,6 +118,9 @@ class Exchange:
             self._register(target.sandbox_id)
             self._routed(target, answer)
         elif answer is Refusal.PAUSED_RESUMABLE:
+            if not self._hub.routes.admits(target.sandbox_id, target.port, self._credentials(target)):
+                self.refuse(errors.refused(Refusal.RESUME_DENIED, target.sandbox_id))
+                return
             self._register(target.sandbox_id)
             self._task = self._hub.loop.create_task(self._guarded(lambda: self._wake(target)))
         else:
@@ -127,6 +130,10 @@ class Exchange:
         """From here on ``Gateway.reset`` finds us, until ``cancel``."""
         self._registered = sandbox_id
         self._hub.register(sandbox_id, self)
+
+    def _credentials(self, target: SandboxTarget) -> Credentials:
+        fields = self.request.fields
+        return Credentials(self.request.method, target.path, fields.access_token, fields.traffic_token)
 
     async def _wake(self, target: SandboxTarget) -> None:
         problem = await self._hub.wake(target.sandbox_id)
@@ -161,19 +168,19 @@ class Exchange:
     # The upstream ---------------------------------------------------------------------------------------------
 
     def _connect(self, key: Key, head: bytes) -> None:
-        """Send ``head`` on a kept connection, or hold it and dial."""
+        """Send ``head``, and what came of the body while it was decided, on a kept connection, or hold it and dial."""
+        self._held = [head, *self._held]
         idempotent = self.request.idempotent
         patience = self._hub.settings.upstream_idle_timeout
         not_before = self._hub.loop.time() - (patience if idempotent else min(UNSAFE_REUSE, patience))
         upstream = self._hub.pool.take(key, not_before=not_before)
         if upstream is None:
-            self._held = [head]
             self._dial()
             return
         self._hub.stats.reuses += 1
         if idempotent:
-            self._replay = [head]
-        self._attach(upstream, head)
+            self._replay = list(self._held)
+        self._attach_held(upstream)
 
     def _dial(self) -> None:
         self._task = self._hub.loop.create_task(self._guarded(self._dialled))
@@ -198,9 +205,12 @@ class Exchange:
             self.refuse(error.problem)
         else:
             self._task = None
-            held, self._held, self._held_size = b"".join(self._held), _NOTHING, 0
-            self.client.resume_reading()  # the write below pauses it again if that must be
-            self._attach(upstream, held)
+            self._attach_held(upstream)
+
+    def _attach_held(self, upstream: Upstream) -> None:
+        held, self._held, self._held_size = b"".join(self._held), _NOTHING, 0
+        self.client.resume_reading()  # the write below pauses it again if that must be
+        self._attach(upstream, held)
 
     def _attach(self, upstream: Upstream, data: bytes) -> None:
         """Bind a connection to this exchange and send what is there of the request."""

@@ -50,6 +50,7 @@ class Fields:
     sandbox_id: bytes | None = None
     sandbox_port: bytes | None = None
     traffic_token: bytes | None = None
+    access_token: bytes | None = None
     preflight = False
     """Has what makes an OPTIONS request a CORS preflight: browsers cannot attach a token to it."""
     fault: tuple[int, str] | None = None
@@ -272,6 +273,11 @@ def _sandbox_port(head: Fields, name: bytes, value: bytes) -> None:
     head.lines.append(b"E2b-Sandbox-Port: " + value)
 
 
+def _access_token(head: Fields, name: bytes, value: bytes) -> None:
+    head.access_token = value  # the runtime checks it; we look only before waking
+    head.lines.append(b"%b: %b" % (name, value))
+
+
 def _traffic_token(head: Fields, name: bytes, value: bytes) -> None:
     head.traffic_token = value  # for us, not for the program in the sandbox
 
@@ -307,6 +313,7 @@ _SPECIAL: Final[dict[bytes, Callable[[Fields, bytes, bytes], None]]] = {
     b"e2b-sandbox-id": _sandbox_id,
     b"e2b-sandbox-port": _sandbox_port,
     b"e2b-traffic-access-token": _traffic_token,
+    b"x-access-token": _access_token,
     b"x-forwarded-for": _forwarded,
     b"x-forwarded-proto": _forwarded,
     b"x-forwarded-host": _forwarded,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,27 @@ class Refusal(Enum):
     """A limit of the team or the sandbox is reached: 429."""
 
 
+class Credentials(NamedTuple):
+    """What a caller shows who would wake a paused sandbox."""
+
+    method: bytes
+    url: bytes
+    """Path and query as the service would see them; a signed URL carries its proof there."""
+    access_token: bytes | None
+    """``X-Access-Token``."""
+    traffic_token: bytes | None
+    """``e2b-traffic-access-token``."""
+
+
 class Routes(Protocol):
     """Implemented by the manager over its informer cache; by a dictionary in tests."""
 
     def resolve(self, sandbox_id: str, port: int) -> Route | Refusal:
         """Answer at once, from memory; never raises."""
+        ...
+
+    def admits(self, sandbox_id: str, port: int, credentials: Credentials) -> bool:
+        """Whether this caller may wake the sandbox; from memory, never raises. False is answered 403."""
         ...
 
     async def wake(self, sandbox_id: str) -> bool:

@@ -20,6 +20,8 @@ from appliance.manager.roster import Entry
 from appliance.manager.runstate import PAUSED_RUNS, Run
 
 MAX_LIMIT = 100
+MAX_LAYERS = 3
+"""Times a metadata filter is unwrapped before it is refused."""
 STATES = frozenset({"running", "paused"})
 
 
@@ -76,11 +78,21 @@ def select(entries: Iterable[tuple[Entry, Run]], query: Query) -> Page:
 
 
 def parse_metadata(text: str) -> dict[str, str]:
-    """A metadata filter: SDKs encode keys and values, then the pairs again; plain ``k=v&k2=v2`` works too."""
+    """A metadata filter, however often it was encoded.
+
+    SDKs encode keys and values, then the pairs, some the whole again; others send the pairs encoded once, or plain.
+    A text without ``=`` is unwrapped until it has one; then every ``%`` of a twofold encoding is a ``%25``.
+    """
     if not text:
         return {}
+    for _ in range(MAX_LAYERS):
+        if "=" in text:
+            break
+        text = unquote_plus(text)
+    if text.count("%") == text.count("%25"):
+        text = unquote_plus(text)
     pairs = {}
-    for part in unquote_plus(text).split("&"):
+    for part in text.split("&"):
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise invalid("metadata", f"expected key=value pairs joined by &, got {part!r}")

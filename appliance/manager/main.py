@@ -107,7 +107,7 @@ async def _serve(stack: AsyncExitStack, settings: ManagerSettings, cluster: Clus
         await keys.adopt(settings.initial_key_file, name="initial", team=FIRST_TEAM)
     roster = Roster(caches.sandboxes, seed=seed, now=times.now)
     lifecycle = Lifecycle(cluster, caches.sandboxes, roster, now=times.now)
-    routes = RosterRoutes(roster, lifecycle, min_resume_timeout=settings.min_resume_timeout)
+    routes = RosterRoutes(roster, lifecycle, min_resume_timeout=settings.min_resume_timeout, now=times.now)
     gateway = Gateway(settings.gateway, routes, settings.control_socket)
     roster.on_lost = gateway.reset
     session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -1,16 +1,25 @@
-"""The gateway's view of the roster: sandbox id and port → address, or why not."""
+"""The gateway's view of the roster: sandbox id and port → address, or why not, and who may wake a paused one.
+
+Traffic wakes a sandbox only for a caller who could talk to it afterwards: envd of a secured sandbox wants its access
+token or a signed URL, user ports of a private one the traffic token (contract §1.10). What lost its memory in the
+pause is never woken by traffic; an explicit connect boots it.
+"""
 
 from __future__ import annotations
 
+import hmac
 import logging
+from collections.abc import Callable
+from datetime import datetime
 
 from appliance.api import labels
-from appliance.gateway.routes import Refusal, Route
+from appliance.gateway.routes import Credentials, Refusal, Route
 from appliance.kube.errors import KubeError
 from appliance.manager.errors import Fault
 from appliance.manager.lifecycle import Lifecycle
 from appliance.manager.roster import Entry, Roster
-from appliance.manager.runstate import Run
+from appliance.manager.runstate import FILESYSTEM, Run, pause_mode
+from appliance.manager.signing import signed
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +27,10 @@ logger = logging.getLogger(__name__)
 class RosterRoutes:
     """``gateway.Routes`` over the roster; ``resolve`` is on the path of every proxied request."""
 
-    def __init__(self, roster: Roster, lifecycle: Lifecycle, *, min_resume_timeout: int) -> None:
+    def __init__(
+        self, roster: Roster, lifecycle: Lifecycle, *, min_resume_timeout: int, now: Callable[[], datetime]
+    ) -> None:
+        self._now = now
         self._roster = roster
         self._lifecycle = lifecycle
         self._min_resume_timeout = min_resume_timeout
@@ -33,9 +45,20 @@ class RosterRoutes:
             return _route(entry, port) if entry.address else Refusal.TRANSITIONING
         if run in (Run.GONE, Run.STARTING):
             return Refusal.NOT_FOUND
-        if entry.options.auto_resume:
+        if entry.options.auto_resume and not (run is Run.PAUSED and pause_mode(entry.sandbox) == FILESYSTEM):
             return Refusal.PAUSED_RESUMABLE
         return Refusal.PAUSED if run is Run.PAUSED else Refusal.TRANSITIONING
+
+    def admits(self, sandbox_id: str, port: int, credentials: Credentials) -> bool:
+        """Whether the caller shows what the port demands."""
+        entry = self._roster.get(sandbox_id)
+        if entry is None:
+            return False
+        if port != labels.PORT_ENVD:
+            return entry.traffic_token is None or _same(credentials.traffic_token, entry.traffic_token)
+        if entry.token is None or _same(credentials.access_token, entry.token):
+            return True
+        return credentials.access_token is None and signed(entry.token, credentials, self._now())
 
     async def wake(self, sandbox_id: str) -> bool:
         """Resume for traffic: the creation's time-out again, but not less than the configured minimum."""
@@ -48,6 +71,10 @@ class RosterRoutes:
             logger.warning("sandbox %s could not be woken by traffic: %s", sandbox_id, error)
             return False
         return True
+
+
+def _same(given: bytes | None, token: str) -> bool:
+    return given is not None and hmac.compare_digest(given, token.encode())
 
 
 def _route(entry: Entry, port: int) -> Route:

@@ -14,6 +14,12 @@ from appliance.api.conditions import Phase, Reason
 from appliance.api.states import State, sandbox_state
 from appliance.api.structs import Sandbox
 
+FULL, FILESYSTEM = "full", "filesystem"
+_PAUSE_MODES = {
+    Reason.FREEZE_PAUSE_SUCCEED: FULL,
+    Reason.SNAPSHOT_PAUSE_SUCCEED: FULL,
+    Reason.STOP_PAUSE_SUCCEED: FILESYSTEM,
+}
 _NOT_READY = "RunningResourceClaimedButNotReady"
 
 
@@ -60,6 +66,12 @@ def is_ready(sandbox: Sandbox) -> bool:
     """Whether a resume is complete: running, and its runtime answers."""
     ready = conditions.is_true(sandbox.status.conditions, conditions.READY)
     return not sandbox.spec.paused and sandbox.status.phase == Phase.RUNNING and ready
+
+
+def pause_mode(sandbox: Sandbox) -> str | None:
+    """What the pause saved, as the controller reported it: a pause that loses memory is never called full."""
+    found = conditions.find(sandbox.status.conditions, conditions.SANDBOX_PAUSED)
+    return _PAUSE_MODES.get(found.reason) if found else None
 
 
 def pause_failure(sandbox: Sandbox, since: int) -> str | None:

@@ -47,6 +47,10 @@ class Templates:
         chosen = (own or found)[0]
         return (chosen.namespace if own or len(found) == 1 else None), chosen.name
 
+    def canonical(self, key: ApiKey, name: str) -> str:
+        """The template's own name for a name or alias; an unknown one is returned as it is."""
+        return name if self._named(key, None, name) else ALIASES.get(name, name)
+
     def find(self, key: ApiKey, text: str) -> SandboxSet:
         """The set behind a template id or alias; the same rules."""
         namespace, name = self.resolve(key, text)

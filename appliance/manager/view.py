@@ -7,22 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.api import conditions, times
-from appliance.api.conditions import Reason
+from appliance.api import times
 from appliance.api.labels import ENVD_VERSION
 from appliance.manager import deadlines, metadata
 from appliance.manager.roster import Entry
-from appliance.manager.runstate import PAUSED_RUNS, Run
+from appliance.manager.runstate import PAUSED_RUNS, Run, pause_mode
 from appliance.manager.sizes import Sizes
 
 CLIENT_ID = "appliance"
 """Obsolete in E2B, yet required in every answer; old clients append it to the id, so it has no dash."""
-
-_PAUSE_MODES = {
-    Reason.FREEZE_PAUSE_SUCCEED: "full",
-    Reason.SNAPSHOT_PAUSE_SUCCEED: "full",
-    Reason.STOP_PAUSE_SUCCEED: "filesystem",
-}
 
 
 def handle(entry: Entry, domain: str | None) -> dict[str, Any]:
@@ -73,7 +66,7 @@ def detail(entry: Entry, run: Run, sizes: Sizes, domain: str | None) -> dict[str
         view["envdAccessToken"] = entry.token
     if options.network is not None:
         view["network"] = options.network
-    if run is Run.PAUSED and (mode := _pause_mode(entry)):
+    if run is Run.PAUSED and (mode := pause_mode(entry.sandbox)):
         view["pauseMode"] = mode
     return view
 
@@ -83,9 +76,3 @@ def _metadata(entry: Entry) -> dict[str, str]:
     if entry.options.return_ip and entry.address:
         given["sandbox-ip"] = entry.address
     return given
-
-
-def _pause_mode(entry: Entry) -> str | None:
-    """What the pause saved, as the controller reported it: a pause that loses memory is never called full."""
-    condition = conditions.find(entry.sandbox.status.conditions, conditions.SANDBOX_PAUSED)
-    return _PAUSE_MODES.get(condition.reason) if condition else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quart import Blueprint, Response, request
 
 from appliance.manager import create, guest, idempotency, listing, view
@@ -57,9 +59,11 @@ async def list_v1() -> Response:
 @blueprint.get("/v2/sandboxes")
 async def list_v2() -> Response:
     """Filtered, ordered, in pages."""
-    page = listing.select(
-        services().roster.visible(caller()), listing.parse(request.args, request.args.getlist("state"))
-    )
+    wired, key = services(), caller()
+    query = listing.parse(request.args, request.args.getlist("state"))
+    if query.template is not None:
+        query = replace(query, template=wired.templates.canonical(key, query.template))
+    page = listing.select(wired.roster.visible(key), query)
     headers = {"X-Total-Running": str(page.running)}
     if page.next_token is not None:
         headers["X-Next-Token"] = page.next_token

@@ -16,6 +16,7 @@ import pytest
 
 from appliance.config import GatewaySettings
 from appliance.gateway import Gateway, Refusal, Route
+from appliance.gateway.routes import Credentials
 
 Handler = Callable[["Peer"], Awaitable[None]]
 ID = "iabcdefghij0123456789"
@@ -89,11 +90,17 @@ class FakeRoutes:
     def __init__(self) -> None:
         self.table: dict[tuple[str, int], Route | Refusal] = {}
         self.wakes = 0
+        self.admit = True
+        self.shown: list[Credentials] = []
         self.on_wake: Callable[[str], Awaitable[bool]] | None = None
 
     def resolve(self, sandbox_id: str, port: int) -> Route | Refusal:
         found = self.table.get((sandbox_id, port))
         return found if found is not None else self.table.get((sandbox_id, 0), Refusal.NOT_FOUND)
+
+    def admits(self, sandbox_id: str, port: int, credentials: Credentials) -> bool:
+        self.shown.append(credentials)
+        return self.admit
 
     async def wake(self, sandbox_id: str) -> bool:
         self.wakes += 1

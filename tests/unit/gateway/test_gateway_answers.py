@@ -235,6 +235,48 @@ async def test_a_paused_sandbox_is_woken_once_for_all_who_wait(world, echo_handl
     assert world.routes.wakes == 1
 
 
+async def test_a_body_that_arrives_while_a_sandbox_is_woken_is_not_lost(world, echo_handler, address):
+    """Whatever was sent before the sandbox ran reaches the service whole, and the next request is read as such."""
+    await world.serve(echo_handler)
+    route = world.routes.table[ID, 8000]
+    world.routes.table[ID, 8000] = Refusal.PAUSED_RESUMABLE
+    sent = asyncio.Event()
+
+    async def wake(sandbox_id):
+        await sent.wait()
+        world.routes.table[ID, 8000] = route
+        return True
+
+    world.routes.on_wake = wake
+    gateway = await world.start()
+    client = await world.connect()
+    await client.send(f"POST /a HTTP/1.1\n{address}\nContent-Length: 9\n\nfirst".replace("\n", "\r\n").encode())
+    while ID not in gateway._hub.exchanges:
+        await asyncio.sleep(0)
+    await client.send(b"more")
+    (exchange,) = gateway._hub.exchanges[ID]
+    while not exchange.request_done:
+        await asyncio.sleep(0)
+    sent.set()
+    status, _, body = await client.answer()
+    assert status == 200 and body.startswith(b"POST /a") and body.endswith(b"\r\n\r\nfirstmore")
+    await client.send(f"GET /b HTTP/1.1\n{address}\n\n".replace("\n", "\r\n").encode())
+    status, _, body = await client.answer()
+    assert status == 200 and body.startswith(b"GET /b") and body.endswith(b"\r\n\r\n")
+
+
+async def test_who_could_not_use_a_sandbox_does_not_wake_it(world, address):
+    """Credentials are looked at before the wake: 403 with the proxy's text, and nothing was resumed."""
+    world.routes.table[ID, 8000] = Refusal.PAUSED_RESUMABLE
+    world.routes.admit = False
+    await world.start()
+    tokens = "X-Access-Token: one\nE2b-Traffic-Access-Token: two"
+    status, _, body = await world.ask(f"GET /x?y HTTP/1.1\n{address}\n{tokens}")
+    assert status == 403 and b"can't be resumed with the credentials provided" in body
+    assert world.routes.wakes == 0
+    assert world.routes.shown == [(b"GET", b"/x?y", b"one", b"two")]
+
+
 @pytest.mark.parametrize(("outcome", "status"), [(False, 403), (RuntimeError("no"), 409), (TimeoutError(), 409)])
 async def test_a_wake_that_fails_is_answered(world, address, outcome, status):
     """Not allowed is 403; a failure or a time-out is 409, and the next request tries again."""

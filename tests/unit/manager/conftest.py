@@ -249,7 +249,8 @@ class World:
         self.keys = KeyStore(cluster, self.caches.secrets, self.clock.now)
         self.roster = Roster(self.caches.sandboxes, seed=SEED, now=self.clock.now, on_lost=self.gateway.reset)
         self.lifecycle = Lifecycle(cluster, self.caches.sandboxes, self.roster, now=self.clock.now)
-        self.routes = RosterRoutes(self.roster, self.lifecycle, min_resume_timeout=settings.min_resume_timeout)
+        wait = settings.min_resume_timeout
+        self.routes = RosterRoutes(self.roster, self.lifecycle, min_resume_timeout=wait, now=self.clock.now)
         sizer = Sizer(self.caches.sets, self.caches.templates)
         templates = Templates(self.caches.sets, sizer)
         self.wired = Services(

@@ -1,13 +1,17 @@
 """Pause, resume, deadlines and kill: the table of the contract §1.10, and what happens when things go wrong."""
 
 import asyncio
+import base64
+import hashlib
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from appliance.api import labels, times
 from appliance.api.kinds import SANDBOX
+from appliance.gateway.routes import Credentials
 from appliance.kube import errors
 from appliance.manager.errors import Fault
 
@@ -222,3 +226,45 @@ async def test_traffic_wakes_only_what_asked_for_it(world: Any) -> None:
     assert await world.routes.wake(woken) is True
     assert world.routes.resolve(woken, 80).host.startswith("10.0.0.")
     assert await _end(world, woken) > world.clock.now() + timedelta(seconds=295)
+
+
+async def test_traffic_wakes_only_with_the_credentials_of_its_port(world: Any) -> None:
+    """envd of a secured sandbox wants its token or a valid signed URL, a private user port the traffic token."""
+    public = await world.create(autoResume={"enabled": True})
+    private = await world.create(autoResume={"enabled": True}, network={"allowPublicTraffic": False})
+
+    def admits(made: Any, port: int, url: str = "/", access: str | None = None, traffic: str | None = None) -> bool:
+        shown = Credentials(
+            b"GET", url.encode(), access.encode() if access else None, traffic.encode() if traffic else None
+        )
+        answer: bool = world.routes.admits(made["sandboxID"], port, shown)
+        return answer
+
+    token = public["envdAccessToken"]
+    assert admits(public, 49983, access=token)
+    assert not admits(public, 49983) and not admits(public, 49983, access=private["envdAccessToken"])
+    assert admits(public, 3000)
+    assert not admits(private, 3000) and not admits(private, 3000, traffic="x")
+    assert admits(private, 3000, traffic=private["trafficAccessToken"])
+    for expiration, valid in (("", True), ("32503680000", True), ("1", False)):
+        text = f"/f:read::{token}" + (f":{expiration}" if expiration else "")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+        query = {"path": "/f", "signature": f"v1_{digest}"} | (
+            {"signature_expiration": expiration} if expiration else {}
+        )
+        assert admits(public, 49983, f"/files?{urlencode(query)}") is valid
+        assert not admits(public, 49983, f"/files?{urlencode(query | {'path': '/g'})}")
+        assert not admits(public, 49983, f"/other?{urlencode(query)}")
+    assert not world.routes.admits("iunknown", 3000, Credentials(b"GET", b"/", None, None))
+
+
+async def test_traffic_never_wakes_what_lost_its_memory(world: Any) -> None:
+    """A pause that kept only files is ended by connect alone."""
+    made = await world.create(autoResume={"enabled": True})
+    sandbox_id = made["sandboxID"]
+    assert await _status(world, "POST", f"/sandboxes/{sandbox_id}/pause") == 204
+    stored = world.stored(sandbox_id)
+    found = [one | {"reason": "StopPauseSucceed"} for one in stored["status"]["conditions"]]
+    world.cluster.change(SANDBOX, "default", stored["metadata"]["name"], {"status": {"conditions": found}})
+    assert world.routes.resolve(sandbox_id, 80).name == "PAUSED"
+    assert await _status(world, "POST", f"/sandboxes/{sandbox_id}/connect", json={"timeout": 30}) == 201

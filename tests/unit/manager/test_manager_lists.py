@@ -35,6 +35,25 @@ async def test_filters(world: Any) -> None:
     assert answer.headers["X-Total-Running"] == "1" and "X-Next-Token" not in answer.headers
 
 
+_ONE = {"a b": "c&d=e", "ü%": "+ 100%/"}
+_PAIRS = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in _ONE.items())
+_TWICE = urlencode({quote(key, safe=""): quote(value, safe="") for key, value in _ONE.items()})
+
+
+@pytest.mark.parametrize("text", [_PAIRS, quote(_PAIRS, safe=""), _TWICE, quote(_TWICE, safe=""), urlencode(_ONE)])
+def test_a_metadata_filter_is_understood_in_every_encoding(text: str) -> None:
+    """Pairs encoded once or twice, the whole encoded again or not: all mean the same."""
+    assert parse_metadata(text) == _ONE
+
+
+async def test_a_template_filter_takes_aliases(world: Any) -> None:
+    """The name that SDKs use by themselves finds what was made from the template it stands for."""
+    await world.add_pool("code-interpreter", 1)
+    made = (await world.create(templateID="code-interpreter-v1"))["sandboxID"]
+    assert await _ids(world, "template=code-interpreter-v1") == [made]
+    assert await _ids(world, "template=code-interpreter") == [made]
+
+
 async def test_pages_are_stable_while_sandboxes_come_and_go(world: Any) -> None:
     """The token continues after its last item even when that one is gone."""
     made = [(await world.create())["sandboxID"] for _ in range(3)]
