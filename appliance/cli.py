@@ -47,6 +47,7 @@ ROLES = {
     "runtime": "inside a sandbox: processes, files and run_code (started by the pod, not by hand)",
     "apiserver": "the embedded Kubernetes API (started by --role=all)",
     "node": "the embedded node agent that runs pods as isolated processes (started by --role=all)",
+    "tui": "a live terminal screen for pools, claims and sandboxes; needs nothing but a kubeconfig, or the box",
 }
 
 
@@ -152,6 +153,23 @@ def _role_flags(into: argparse.ArgumentParser) -> None:
     gateway.add_argument("--tls-key", type=Path, metavar="FILE", help="private key, PEM")
     controller = into.add_argument_group("--role=controller")
     controller.add_argument("--no-leader-election", action="store_true", help="reconcile without holding the Lease")
+    _tui_flags(into.add_argument_group("--role=tui"))
+
+
+def _tui_flags(tui: Any) -> None:
+    tui.add_argument("--namespace", default=None, metavar="NAME", help="watch only this namespace (all)")
+    tui.add_argument("--readonly", action="store_true", help="hide every action that changes the cluster")
+    tui.add_argument(
+        "--once",
+        nargs="?",
+        const="text",
+        choices=["text", "json"],
+        metavar="text|json",
+        help="print the tables and end",
+    )
+    tui.add_argument("--record", type=Path, metavar="FILE", help="write every change to a file")
+    tui.add_argument("--replay", type=Path, metavar="FILE", help="play such a file instead of watching a cluster")
+    tui.add_argument("--no-color", action="store_true", help="no colours (NO_COLOR)")
 
 
 def _commands(commands: Any) -> None:
@@ -298,6 +316,26 @@ def _manager(options: argparse.Namespace) -> int:
     return _serve(run(settings))
 
 
+def _tui(options: argparse.Namespace) -> int:
+    """The box that is running here unless another cluster is named; KUBECONFIG when there is no box."""
+    from tui.main import run
+    from tui.settings import TuiSettings
+
+    box = options.data_dir / "kubeconfig"
+    if options.kubeconfig is None and os.access(box, os.R_OK):
+        options.kubeconfig = box
+    settings = TuiSettings(
+        kube=_kube(options, "tui"),
+        namespace=options.namespace,
+        readonly=options.readonly,
+        once=options.once,
+        record=options.record,
+        replay=options.replay,
+        no_color=options.no_color,
+    )
+    return run(settings)
+
+
 def _runtime(arguments: list[str]) -> int:
     """The runtime parses its own arguments: it must not pay for anything above."""
     from appliance.runtime.main import main as runtime
@@ -378,4 +416,5 @@ RUNNERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "node": _node,
     "controller": _controller,
     "manager": _manager,
+    "tui": _tui,
 }

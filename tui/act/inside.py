@@ -1,0 +1,149 @@
+"""Inside a sandbox, through the cluster's exec endpoint: a shell on this terminal, and the output of one command.
+
+The protocol is Kubernetes' ``v4.channel.k8s.io``: WebSocket messages whose first byte is the channel (0 stdin, 1
+stdout, 2 stderr, 3 a Status at the end, 4 the terminal's size).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import termios
+import tty
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from yarl import URL
+
+from appliance.api.kinds import POD
+from appliance.kube import errors
+from appliance.kube.cluster import Cluster
+from tui.feed.live import access_to
+from tui.model.change import Key
+
+if TYPE_CHECKING:
+    from tui.app import Deck
+
+STDIN, STDOUT, STDERR, STATUS, RESIZE = range(5)
+PROTOCOL: Final = "v4.channel.k8s.io"
+SHELL: Final = ["/bin/sh", "-c", "command -v bash >/dev/null && exec bash -l; exec sh -l"]
+PROCESSES: Final = ["/bin/sh", "-c", "ps -eo pid,user,pcpu,rss,etime,args 2>/dev/null || ps"]
+OUTPUT_LIMIT: Final = 1024 * 1024
+"""Bytes of a command's output that are shown."""
+TIMEOUT: Final = 15.0
+"""Seconds for a command whose output is shown."""
+
+
+def listing(path: str) -> list[str]:
+    """The command that lists a directory; the path is an argument, never part of the script."""
+    return ["/bin/sh", "-c", 'cd -- "${1:-${HOME:-/}}" && pwd && ls -la', "sh", path]
+
+
+@asynccontextmanager
+async def channel(
+    cluster: Cluster, key: Key, command: list[str], *, tty: bool
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """An open exec stream. Raises KubeError."""
+    access = await access_to(cluster.settings)
+    flags = {"stdout": "true", "stdin": "true" if tty else "false", "stderr": "false" if tty else "true"}
+    query = [*(("command", word) for word in command), *flags.items(), ("tty", "true" if tty else "false")]
+    url = URL(access.server + POD.path(*key, "exec"), encoded=True).with_query(query)
+    headers = {"Authorization": access.authorization} if access.authorization else {}
+    async with aiohttp.ClientSession() as session:
+        try:
+            async with session.ws_connect(
+                url, headers=headers, ssl=access.tls or True, protocols=[PROTOCOL], proxy=access.proxy, heartbeat=30
+            ) as socket:
+                yield socket
+        except aiohttp.WSServerHandshakeError as error:
+            raise errors.from_answer(error.status, error.message.encode()) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise errors.Unreachable(f"exec in {key[1]}: {error}") from error
+
+
+async def output(cluster: Cluster, key: Key, command: list[str]) -> str:
+    """What a command in the sandbox prints, both streams, and why it failed if it did. Raises KubeError."""
+    found = bytearray()
+    try:
+        async with asyncio.timeout(TIMEOUT), channel(cluster, key, command, tty=False) as socket:
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
+                    continue
+                number, body = message.data[0], message.data[1:]
+                if number in (STDOUT, STDERR) and len(found) < OUTPUT_LIMIT:
+                    found += body
+                elif number == STATUS:
+                    found += _failure(body)
+                    break
+    except TimeoutError:
+        found += f"\n-- no end after {TIMEOUT:g} s".encode()
+    return found.decode("utf-8", "replace")
+
+
+def _failure(status: bytes) -> bytes:
+    try:
+        told = json.loads(status)
+    except ValueError:
+        return b""
+    return b"" if told.get("status") == "Success" else f"\n-- {told.get('message', 'failed')}".encode()
+
+
+async def shell(deck: Deck, key: Key) -> str:
+    """An interactive shell on this terminal while the deck is suspended; returns what to say afterwards."""
+    cluster = deck.source.cluster
+    if cluster is None:
+        return "not connected"
+    if not sys.stdin.isatty():
+        return "a shell needs a terminal"
+    try:
+        async with channel(cluster, key, SHELL, tty=True) as socket:
+            with deck.suspend():
+                print(f"shell in {key[1]}; it ends with exit or ctrl+d\r", flush=True)  # noqa: T201 - this is the terminal
+                await _interact(socket)
+    except errors.Forbidden as error:
+        deck.refused["shell"] = error.message
+        return f"not allowed: {error.message}"
+    except errors.KubeError as error:
+        return str(error)
+    return ""
+
+
+async def _interact(socket: aiohttp.ClientWebSocketResponse) -> None:
+    """Keys in, output out, until either end closes; the terminal is raw meanwhile and restored whatever happens."""
+    loop = asyncio.get_running_loop()
+    keys: asyncio.Queue[bytes] = asyncio.Queue()
+    source, saved = sys.stdin.fileno(), termios.tcgetattr(sys.stdin.fileno())
+    tty.setraw(source)
+    loop.add_reader(source, lambda: keys.put_nowait(os.read(source, 4096)))
+    loop.add_signal_handler(signal.SIGWINCH, lambda: keys.put_nowait(b""))
+    sender = asyncio.create_task(_send(socket, keys))
+    try:
+        async for message in socket:
+            if message.type is aiohttp.WSMsgType.BINARY and message.data:
+                if message.data[0] == STATUS:
+                    break
+                if message.data[0] in (STDOUT, STDERR):
+                    os.write(sys.stdout.fileno(), message.data[1:])
+    finally:
+        sender.cancel()
+        loop.remove_reader(source)
+        loop.remove_signal_handler(signal.SIGWINCH)
+        termios.tcsetattr(source, termios.TCSADRAIN, saved)
+
+
+async def _send(socket: aiohttp.ClientWebSocketResponse, keys: asyncio.Queue[bytes]) -> None:
+    await socket.send_bytes(_size())
+    while True:
+        typed = await keys.get()
+        await socket.send_bytes(bytes([STDIN]) + typed if typed else _size())
+
+
+def _size() -> bytes:
+    columns, lines = shutil.get_terminal_size()
+    return bytes([RESIZE]) + json.dumps({"Width": columns, "Height": lines}).encode()

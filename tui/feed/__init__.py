@@ -1,0 +1,1 @@
+"""Where changes come from: a live cluster, or a recording of one."""

@@ -1,0 +1,92 @@
+"""The role: from settings to a running screen, a printed table, or a replay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from contextlib import ExitStack
+
+from tui import configuration
+from tui.feed.live import LiveSource
+from tui.feed.record import Recorder, read_recording
+from tui.feed.replay import Player
+from tui.feed.source import Source
+from tui.settings import TuiSettings
+from tui.view.cells import ASCII, UNICODE, Glyphs
+
+ONCE_TIMEOUT = 30.0
+"""Seconds for the first lists with ``--once``."""
+
+
+def run(settings: TuiSettings) -> int:
+    """Run the flight deck and return the exit code.
+
+    Raises ValueError for an unusable recording or configuration, RuntimeError when ``--once`` gets no answer.
+    """
+    if settings.no_color:
+        os.environ["NO_COLOR"] = "1"
+    with ExitStack() as stack:
+        recorder = stack.enter_context(Recorder(settings.record)) if settings.record is not None else None
+        source: Source
+        if settings.replay is not None:
+            head, changes = read_recording(settings.replay)
+            source = Player(changes, head.label or settings.replay.name, time.monotonic)
+        else:
+            source = LiveSource(settings.kube, settings.namespace, tap=recorder)
+        if settings.once is not None:
+            return asyncio.run(_once(source, settings.once))
+        return _screen(source, settings)
+
+
+def _screen(source: Source, settings: TuiSettings) -> int:
+    from tui.app import Deck
+
+    conf = configuration.load(settings.config)
+    deck = Deck(
+        source,
+        readonly=settings.readonly,
+        recording=settings.record is not None,
+        glyphs=glyphs(),
+        configuration=conf,
+    )
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, [logging.NullHandler()]  # standard error is the screen now
+    try:
+        deck.run()
+    finally:
+        root.handlers = handlers
+    return deck.return_code or 0
+
+
+async def _once(source: Source, form: str) -> int:
+    from tui.once import as_json, as_text
+
+    if isinstance(source, Player):
+        source.seek(source.end)
+        print(as_json(source) if form == "json" else as_text(source, glyphs()))  # noqa: T201 - that is what it is for
+        return 0
+    assert isinstance(source, LiveSource)
+    feeding = asyncio.create_task(source.run())
+    try:
+        await source.synced(ONCE_TIMEOUT)
+        await source.probed(ONCE_TIMEOUT)
+    except TimeoutError:
+        detail = next((one.detail for one in source.health() if one.detail), "no answer")
+        raise RuntimeError(f"the cluster did not answer in {ONCE_TIMEOUT:g} s: {detail}") from None
+    finally:
+        text = as_json(source) if form == "json" else as_text(source, glyphs())
+        feeding.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await feeding
+    print(text)  # noqa: T201 - that is what it is for
+    return 0
+
+
+def glyphs() -> Glyphs:
+    """Unicode where the terminal's encoding has it."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    return UNICODE if encoding.startswith("utf") and os.environ.get("TERM") != "linux" else ASCII

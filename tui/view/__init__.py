@@ -1,0 +1,1 @@
+"""Rows into cells: columns, formats, filters and sort orders, without any widget."""

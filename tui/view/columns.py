@@ -1,0 +1,144 @@
+"""What a table of rows is made of: its columns, and how it is filtered and sorted. No widget, no world."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from appliance.kube import selectors
+from tui.model.change import Key
+from tui.view.cells import Cell, Glyphs
+
+
+class Row(Protocol):
+    """Anything with a key and words to search in."""
+
+    @property
+    def key(self) -> Key:
+        """Identity of the row across refreshes."""
+
+    @property
+    def text(self) -> str:
+        """Lower-case words."""
+
+
+R = TypeVar("R", bound=Row)
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What a cell may depend on besides its row: the present, the glyphs, and the width it has."""
+
+    now: float
+    glyphs: Glyphs
+    width: int = 0
+
+
+@dataclass(frozen=True)
+class Column(Generic[R]):
+    """One column. ``rank``: 0 is always shown, higher ranks give way first on narrow terminals."""
+
+    name: str
+    title: str
+    width: int
+    cell: Callable[[R, Ink], Cell]
+    sort: Callable[[R], Any]
+    letter: str = ""
+    """Shift+letter sorts by it."""
+    right: bool = False
+    rank: int = 1
+    grow: bool = False
+    """Takes the width that is left over."""
+    descending: bool = False
+    """The interesting end first, on the first press."""
+
+
+def fit(columns: Sequence[Column[Any]], width: int) -> list[tuple[Column[Any], int]]:
+    """The columns that fit in ``width`` characters with their widths, in order; the lowest ranks stay.
+
+    One space stands between columns. Left-over width goes to the growing columns, evenly.
+    """
+    chosen: list[Column[Any]] = []
+    left = width
+    for _, column in sorted(enumerate(columns), key=lambda pair: (pair[1].rank, pair[0])):
+        if left >= column.width + 1 or not chosen:
+            chosen.append(column)
+            left -= column.width + 1
+    ordered = [column for column in columns if column in chosen]
+    growing = [column for column in ordered if column.grow]
+    share, rest = divmod(max(0, left + 1), len(growing)) if growing else (0, 0)
+    extra = {column.name: share + (1 if index < rest else 0) for index, column in enumerate(growing)}
+    return [(column, min(width, column.width + extra.get(column.name, 0))) for column in ordered]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A parsed filter: ``text`` or ``/regex``-able words, ``!`` inverse, ``-l`` labels. See ``parse_filter``."""
+
+    source: str = ""
+    pattern: re.Pattern[str] | None = None
+    inverse: bool = False
+    labels: selectors.Matches | None = None
+
+    def __call__(self, row: Any) -> bool:
+        """Whether the row stays."""
+        if self.labels is not None:
+            return self.labels(labels_of(row))
+        if self.pattern is None:
+            return True
+        return (self.pattern.search(row.text) is not None) is not self.inverse
+
+
+def parse_filter(source: str) -> Filter:
+    """``word`` or a regular expression, anywhere and in any case; ``!…`` keeps the others; ``-l a=b`` selects labels.
+
+    What is no regular expression is taken literally. Raises ValueError for a label selector that is none.
+    """
+    words = source.strip()
+    if words.startswith("-l"):
+        return Filter(words, labels=selectors.parse(words[2:].strip()))
+    inverse = words.startswith("!")
+    body = words[1:].strip() if inverse else words
+    if not body:
+        return Filter(words)
+    try:
+        pattern = re.compile(body.lower())
+    except re.error:
+        pattern = re.compile(re.escape(body.lower()))
+    return Filter(words, pattern=pattern, inverse=inverse)
+
+
+def labels_of(row: Any) -> Mapping[str, str]:
+    """Labels of the object behind a row; rows without one have none."""
+    source = getattr(row, "source", None)
+    return source.meta.labels if source is not None else {}
+
+
+@dataclass(frozen=True)
+class Order:
+    """Sort order: by column name; ``reverse`` turns it."""
+
+    column: str = ""
+    reverse: bool = False
+
+    def toggled(self, column: Column[Any]) -> Order:
+        """The order after asking for that column: its natural direction first, then the other."""
+        if self.column == column.name:
+            return Order(column.name, not self.reverse)
+        return Order(column.name, column.descending)
+
+
+def arrange(rows: Sequence[R], keep: Filter, order: Order, columns: Sequence[Column[R]]) -> list[R]:
+    """The rows that pass, in order; ties, and rows without a value, are in the order of their keys."""
+    kept = [row for row in rows if keep(row)] if keep.source else list(rows)
+    column = next((one for one in columns if one.name == order.column), None)
+    if column is None:
+        return kept
+    sort = column.sort
+    valued = [(value, row.key, row) for row in kept if (value := sort(row)) is not None]
+    valued.sort(key=lambda triple: triple[1])
+    valued.sort(key=lambda triple: triple[0], reverse=order.reverse)
+    without = sorted((row for row in kept if sort(row) is None), key=lambda row: row.key)
+    return [row for _, _, row in valued] + without

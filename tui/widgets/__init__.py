@@ -1,0 +1,1 @@
+"""Widgets of the flight deck, each with its CSS beside it."""
