@@ -131,8 +131,9 @@ class KernelClient:
     def _send(self, kind: str, content: Mapping[str, Any]) -> str:
         message = self._session.msg(kind, dict(content))
         frames = self._session.serialize(message)
-        # The plain socket underneath: never waits, so requests leave in the order of the calls.
-        zmq.Socket.send_multipart(zmq.Socket.shadow(self._shell.underlying), frames, zmq.NOBLOCK)
+        # Done when the call returns (NOBLOCK), so requests leave in the order of the calls. Not on the plain socket
+        # underneath: sending there can swallow the wake-up of an answer that is just arriving, and of all after it.
+        self._shell.send_multipart(frames, zmq.NOBLOCK).result()
         return str(message["header"]["msg_id"])
 
     async def _read(self, socket: zmq.asyncio.Socket) -> None:

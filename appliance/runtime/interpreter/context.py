@@ -22,8 +22,9 @@ _INTERRUPT_AGAIN: Final = 1.0
 """Seconds after which a cell that ignored an interrupt gets another."""
 _LAST_WORDS: Final = 0.05
 """Seconds for output that is still in the socket when its kernel is gone."""
-_REPLY_TIMEOUT: Final = 2.0
-"""Seconds between the end of a cell's output and the kernel's verdict, which was sent before."""
+_REPLY_TIMEOUT: Final = 10.0
+"""Seconds between the end of a cell's output and the kernel's verdict, which was sent before: on a box with far more
+work than processors another thread of the kernel may well need seconds to forward it."""
 _REVIVALS: Final = 5
 """Kernels that may die in a row before they answered, until the context waits for somebody to need it."""
 
