@@ -21,6 +21,7 @@ import msgspec
 from appliance.embedded.node import initproc, process_ids, syscalls
 from appliance.embedded.node.cgroups import Group
 from appliance.embedded.node.request import Exec, ExecEvent
+from appliance.runtime.supervise import title
 
 _ALL = (
     syscalls.CLONE_NEWUSER
@@ -78,6 +79,7 @@ def _fork(request: Exec, fds: list[int], control: socket.socket) -> int:
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", request.rows, request.columns, 0, 0))
     pid = os.fork()
     if pid == 0:
+        title.show("appliance: exec", "exec")  # visible inside until the program replaces it
         os.setsid()
         streams = (terminal,) * 3 if request.tty else tuple(fds[:3])
         if request.tty:

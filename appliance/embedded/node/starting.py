@@ -20,6 +20,7 @@ from appliance.embedded.node.cgroups import Group
 from appliance.embedded.node.request import Command, Spawn, Spawned
 from appliance.embedded.node.rootfs import Assembly
 from appliance.embedded.node.userns import NamespaceMaker
+from appliance.runtime.supervise import title
 
 _OWN = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWCGROUP
 
@@ -27,6 +28,8 @@ _OWN = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | sy
 def start(spawn: Spawn, fds: list[int], maker: NamespaceMaker | None) -> NoReturn:
     """Run in a fresh fork of the template; ``fds`` are stdout, stderr and the answer socket. Ends the process."""
     answer = socket.socket(fileno=fds[2])
+    # The template's command line has paths of the box, and sandboxes can read it.
+    title.show("appliance: container", "container")
     try:
         _plumb(fds[0], fds[1])
         number = int(os.readlink("/proc/self"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import zmq
@@ -51,6 +52,8 @@ class KernelClient:
         self._shell = self._connect(context, zmq.DEALER, connection, connection.shell_port)
         self._iopub = self._connect(context, zmq.SUB, connection, connection.iopub_port)
         self._iopub.subscribe(b"")
+        self._control: zmq.asyncio.Socket | None = None
+        self._connect_control = partial(self._connect, context, zmq.DEALER, connection, connection.control_port)
         self._inboxes: dict[str, Inbox] = {}
         self._heard = asyncio.Event()
         """Something came over iopub: the subscription works."""
@@ -78,6 +81,8 @@ class KernelClient:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._shell.close(0)
+        if self._control is not None:
+            self._control.close(0)
         self._iopub.close(0)
 
     async def ready(self, poll: float = 0.25) -> None:
@@ -127,6 +132,13 @@ class KernelClient:
         self._inboxes.pop(inbox.request_id, None)
         while not inbox.empty():
             inbox.get_nowait()
+
+    def interrupt(self) -> None:
+        """Ask the kernel over its control channel to interrupt the running cell. Its answer is not waited for."""
+        if self._control is None:
+            self._control = self._connect_control()
+        frames = self._session.serialize(self._session.msg("interrupt_request", {}))
+        self._control.send_multipart(frames, zmq.NOBLOCK).result()
 
     def _send(self, kind: str, content: Mapping[str, Any]) -> str:
         message = self._session.msg(kind, dict(content))

@@ -25,6 +25,8 @@ _LAST_WORDS: Final = 0.05
 _REPLY_TIMEOUT: Final = 10.0
 """Seconds between the end of a cell's output and the kernel's verdict, which was sent before: on a box with far more
 work than processors another thread of the kernel may well need seconds to forward it."""
+_EXIT_TIMEOUT: Final = 1.0
+"""Seconds a kernel that was told to exit may take before it is killed."""
 _REVIVALS: Final = 5
 """Kernels that may die in a row before they answered, until the context waits for somebody to need it."""
 
@@ -57,7 +59,8 @@ class Context:
         self._starting = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
-        self._restarted = False
+        self._restarted: Kernel | None = None
+        """The kernel that ``restart`` ended last: whoever ran a cell in it is told so."""
         self._closed = False
 
     @property
@@ -102,14 +105,11 @@ class Context:
         ``KernelError``.
         """
         kernel = self._kernel
-        self._restarted = True
-        try:
-            if kernel is not None and not kernel.exited.done():
-                kernel.kill()
-                await asyncio.shield(kernel.exited)
-            await self.start()
-        finally:
-            self._restarted = False
+        if kernel is not None and not kernel.exited.done():
+            self._restarted = kernel
+            kernel.kill()
+            await asyncio.shield(kernel.exited)
+        await self.start()
 
     async def close(self, *, kill: bool) -> None:
         """Let go of the kernel, and end it when ``kill``; a running execution then ends with an error."""
@@ -197,6 +197,16 @@ class Context:
                 yield event
         if (event := translator.event(reply.kind, reply.content, reply.date)) is not None:
             yield event
+        if _asked_to_exit(reply):
+            await self._leave(kernel)
+
+    async def _leave(self, kernel: Kernel) -> None:
+        """The cell called ``exit()``: the kernel ends in a moment, and the next cell must not be sent to it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(kernel.exited), _EXIT_TIMEOUT)
+            return
+        kernel.kill()
+        await asyncio.shield(kernel.exited)
 
     async def _next(self, kernel: Kernel, inbox: Inbox, timeout: float | None) -> Message | None:
         """The next message, or None after ``timeout`` seconds or when the kernel is gone and said all it had to say."""
@@ -213,7 +223,7 @@ class Context:
             getter.cancel()
 
     def _lost(self, kernel: Kernel) -> dict[str, Any]:
-        if self._restarted:
+        if self._restarted is kernel:
             return events.error("ContextRestarting", "Context was restarted")
         if self._closed:
             return events.error("UnexpectedEndOfExecution", "The context was removed before the execution was finished")
@@ -249,3 +259,9 @@ class Context:
     def _memo(self) -> bytes:
         memo = Memo(self.id, self.language, self.cwd, self.number, self.default, self._applied)
         return msgspec.msgpack.encode(memo)
+
+
+def _asked_to_exit(reply: Message) -> bool:
+    """Whether an ``execute_reply`` says that the kernel will end (``exit()`` without keeping it)."""
+    payload = reply.content.get("payload") or ()
+    return any(entry.get("source") == "ask_exit" and not entry.get("keepkernel") for entry in payload)

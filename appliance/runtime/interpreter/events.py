@@ -29,14 +29,23 @@ _MEMBERS: Final = {
 }
 _encode: Final = msgspec.json.Encoder(order=None).encode
 
+_LINE_BREAKS: Final = tuple((chr(n).encode(), b"\\u%04x" % n) for n in (0x85, 0x2028, 0x2029))
+
 END: Final = b'{"type": "end_of_execution"}\n'
 """The last line of every stream, literally."""
 KEEPALIVE: Final = b'{"type": "keepalive"}\n'
 
 
 def line(event: Mapping[str, Any]) -> bytes:
-    """One event as a line of the stream."""
-    return _encode(event) + b"\n"
+    """One event as a line of the stream.
+
+    Clients split lines as Unicode does, also at U+0085, U+2028 and U+2029, so these are escaped like the newline.
+    """
+    data = _encode(event)
+    for raw, escaped in _LINE_BREAKS:
+        if raw in data:
+            data = data.replace(raw, escaped)
+    return data + b"\n"
 
 
 def error(name: str, value: str, traceback: str = "") -> dict[str, Any]:

@@ -52,16 +52,20 @@ class KernelError(Exception):
 class Kernel:
     """One kernel process. Made by ``Kernels`` only."""
 
-    def __init__(self, kernels: Kernels, kernel_id: str, client: KernelClient) -> None:
-        self.id = kernel_id
+    def __init__(self, kernels: Kernels, start: StartKernel, client: KernelClient) -> None:
+        self.id = start.id
         self.client = client
+        self._by_message = start.interrupt_by_message
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """Exit code, or minus the signal, once the process is gone. Await it shielded."""
         self._kernels = kernels
 
     def interrupt(self) -> None:
         """Interrupt the running cell and what it started, like Ctrl-C; nothing when the kernel is idle."""
-        self._kernels.signal(self.id, signal.SIGINT)
+        if self._by_message:
+            self.client.interrupt()
+        else:
+            self._kernels.signal(self.id, signal.SIGINT)
 
     def kill(self) -> None:
         """End the process; ``exited`` tells when it is done."""
@@ -97,7 +101,7 @@ class Kernels:
         request = await self._request(language, cwd, memo)
         try:
             await self._ask(request)
-            kernel = self._kernels[request.id] = Kernel(self, request.id, KernelClient(self._zmq, request.connection))
+            kernel = self._kernels[request.id] = Kernel(self, request, KernelClient(self._zmq, request.connection))
             await self._wait_ready(kernel)
         except BaseException:
             self.signal(request.id, signal.SIGKILL)
@@ -110,7 +114,7 @@ class Kernels:
         for record in self.channel.records:
             kernel_id = record.start.id
             if record.status is None:
-                kernel = Kernel(self, kernel_id, KernelClient(self._zmq, record.start.connection))
+                kernel = Kernel(self, record.start, KernelClient(self._zmq, record.start.connection))
                 self._kernels[kernel_id] = kernel
                 found.append((record, kernel))
             else:
@@ -185,13 +189,13 @@ class Kernels:
         from appliance.runtime.interpreter import specs
 
         connection = _tcp_connection(key)
-        name = languages.get(language).kernel
-        argv, extra = await asyncio.to_thread(specs.command, name, f"{directory}/connection.json", self._user)
+        program = await asyncio.to_thread(specs.find, language, f"{directory}/connection.json", self._user)
         return msgspec.structs.replace(
             forked,
             connection=connection,
-            env={**forked.env, **extra},
-            argv=argv,
+            env={**forked.env, **program.env},
+            argv=program.argv,
+            interrupt_by_message=program.interrupt_by_message,
             connection_file=msgspec.json.encode(connection_file(connection)),
         )
 

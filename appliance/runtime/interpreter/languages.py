@@ -27,15 +27,15 @@ def normalise(language: str | None) -> str:
 class Language:
     """What the interpreter must know beyond the Jupyter protocol."""
 
-    kernel: str
-    """Name of the kernel specification."""
+    kernels: tuple[str, ...]
+    """Names of kernel specifications that serve it; the first installed one is used."""
     environment: Callable[[Changes], str]
     """Code that applies changes and shows nothing."""
 
 
 def get(name: str) -> Language:
     """The language called ``name`` (normalised); an unknown one is its kernel's name and cannot set variables."""
-    return _LANGUAGES.get(name) or Language(name, lambda changes: "")
+    return _LANGUAGES.get(name) or Language((name,), lambda changes: "")
 
 
 def _python(changes: Changes) -> str:
@@ -74,10 +74,10 @@ def _java(changes: Changes) -> str:
 
 
 _LANGUAGES: Final = {
-    PYTHON: Language("python3", _python),
-    "javascript": Language("javascript", _javascript),
-    "typescript": Language("javascript", _javascript),
-    "bash": Language("bash", _bash),
-    "r": Language("r", _r),
-    "java": Language("java", _java),
+    PYTHON: Language(("python3",), _python),
+    "javascript": Language(("javascript", "deno"), _javascript),
+    "typescript": Language(("javascript", "deno"), _javascript),
+    "bash": Language(("bash",), _bash),
+    "r": Language(("ir", "r"), _r),
+    "java": Language(("java",), _java),
 }

@@ -14,7 +14,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from appliance.runtime.supervise import child
+from appliance.runtime.supervise import child, title
 from appliance.runtime.supervise.messages import KernelRecord, StartKernel
 from appliance.runtime.users import Users
 
@@ -107,6 +107,7 @@ def _kernel(request: StartKernel) -> None:
     if request.argv is not None:
         child.exec_or_exit(request.argv, request.env)
     child.replace_environment(request.env)
+    title.show("appliance: python kernel", "python-kernel")
     from appliance.runtime.interpreter.pykernel.main import run
 
     run(request.connection)

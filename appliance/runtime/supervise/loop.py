@@ -24,7 +24,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from appliance.runtime.settings import RuntimeSettings
-from appliance.runtime.supervise import child, messages
+from appliance.runtime.supervise import child, messages, title
 from appliance.runtime.supervise.channel import Channel
 from appliance.runtime.supervise.kernels import KernelTable
 from appliance.runtime.supervise.maincommand import MainCommand
@@ -68,6 +68,7 @@ class Supervisor:
 
     def run(self) -> NoReturn:
         """Supervise until the sandbox ends, then exit with the main command's code."""
+        title.show("appliance: sandbox", "sandbox")
         child.adopt_orphans()
         self._install_signals()
         self._poll.register(self._wake_r, select.POLLIN)
@@ -180,6 +181,7 @@ class Supervisor:
         child.reset_signals()
         child.close_descriptors(keep=sock.fileno())
         child.die_with_parent()
+        title.show("appliance: runtime", "runtime")
         from appliance.runtime.server import serve
 
         channel = Channel(self._settings, sock, self._state, self._kernels.records.values())

@@ -53,6 +53,8 @@ class StartKernel(msgspec.Struct, tag="start", frozen=True):
     """Whatever the next server process needs to take this kernel over."""
     argv: tuple[str, ...] | None = None
     """Program to execute; None: fork the preloaded Python kernel."""
+    interrupt_by_message: bool = False
+    """How the kernel wants to be interrupted: by a message on its control channel, or (else) by SIGINT."""
     connection_file: bytes | None = None
     """Content of ``DIRECTORY/connection.json``, for a program; None: no such file."""
 

@@ -49,3 +49,12 @@ def test_the_last_line_is_literal() -> None:
     """Clients compare the text of the terminator, not only its meaning."""
     assert events.END == b'{"type": "end_of_execution"}\n'
     assert json.loads(events.KEEPALIVE) == {"type": "keepalive"}
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r", "\x0b", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_no_character_of_a_text_breaks_the_line(separator: str) -> None:
+    """Clients that split lines as Unicode does still find one JSON object a line, with the text unchanged."""
+    text = f"a{separator}b"
+    line = events.line({"type": "stdout", "text": text}).decode()
+    assert len(line.splitlines()) == 1
+    assert json.loads(line)["text"] == text

@@ -41,4 +41,4 @@ def test_bash_quotes() -> None:
 
 def test_an_unknown_language_is_its_kernel() -> None:
     """A kernel we know nothing about can still be named."""
-    assert languages.get("ruby").kernel == "ruby"
+    assert languages.get("ruby").kernels == ("ruby",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from typing import Any
 
@@ -96,3 +97,43 @@ def test_unknown_paths_and_methods(shared: Any) -> None:
     """Errors are JSON with a code."""
     assert shared.call("GET", "/nothing")[1]["code"] == 404
     assert shared.call("PUT", "/execute")[1]["code"] == 405
+
+
+def test_a_restart_names_itself_to_the_running_cell(shared: Any) -> None:
+    """The cell that a restart ends is told so, not that its kernel died."""
+    context = shared.call("POST", "/contexts", {})[1]["id"]
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=20)
+    connection.request("POST", "/execute", json.dumps({"code": "while True: pass", "context_id": context}))
+    answer = connection.getresponse()
+    assert b"number_of_executions" in answer.readline()
+    assert shared.call("POST", f"/contexts/{context}/restart") == (200, None)
+    lines = [json.loads(line) for line in answer.read().splitlines()]
+    connection.close()
+    assert [(line["type"], line.get("name")) for line in lines] == [
+        ("error", "ContextRestarting"),
+        ("end_of_execution", None),
+    ]
+    shared.call("DELETE", f"/contexts/{context}")
+
+
+def test_exit_ends_the_kernel_before_the_next_cell(shared: Any) -> None:
+    """A cell right behind exit() runs whole, in a fresh kernel."""
+    context = shared.call("POST", "/contexts", {})[1]["id"]
+    assert shared.run("v = 1; exit()", context_id=context)[-1]["type"] == "number_of_executions"
+    assert shared.text("import time; time.sleep(0.3); 'v' in globals()", context_id=context) == "False"
+    shared.call("DELETE", f"/contexts/{context}")
+
+
+def test_cells_at_once_are_answered_in_turn(shared: Any) -> None:
+    """Many clients of one context wait for each other, and each gets its own result."""
+    results: dict[int, str | None] = {}
+
+    def one(number: int) -> None:
+        results[number] = shared.text(f"{number} * 2", env_vars={"N": str(number)})
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert results == {number: str(number * 2) for number in range(30)}
