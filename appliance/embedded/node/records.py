@@ -7,6 +7,7 @@ layer. Written whole and renamed; a torn or foreign record counts as none.
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -93,8 +94,15 @@ class Records:
         return event if (event.pid, event.start) == (pid, start) else None
 
     def remove(self, uid: str) -> None:
-        """Forget a pod with its layer and logs."""
-        shutil.rmtree(self.path(uid), ignore_errors=True)
+        """Forget a pod with its layer and logs.
+
+        Renamed first: the template may be about to write an exit file there, and a directory that gets a new file
+        while it is being emptied stays. Where renaming fails nothing is there, or the next ``load`` sweeps it.
+        """
+        doomed = self.directory / f".{uid}.gone"
+        with suppress(OSError):
+            self.path(uid).rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 class Slots:

@@ -152,9 +152,13 @@ class Template:
         event = Exited(spawn.pod, spawn.container, pid, start, code, time.time())
         path = Path(spawn.exit_file)
         fresh = path.with_name(f".{path.name}.new")
-        with suppress(FileNotFoundError):  # the pod's directory is gone: nobody wants to know
+        try:
             fresh.write_bytes(msgspec.json.encode(event))
             fresh.rename(path)
+        except FileNotFoundError:  # the pod's directory is gone: nobody wants to know
+            return
+        except OSError as error:  # a full disk must not take the other sandboxes' parent along; the status is lost
+            print(f"{path}: exit status {code} not recorded: {error}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str]) -> None:

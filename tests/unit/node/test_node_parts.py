@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -29,6 +31,22 @@ def test_slots_are_reused_late() -> None:
     assert [slots.take(), slots.take()] == [2, 0]
     with pytest.raises(OverflowError, match="3 pod slots"):
         slots.take()
+
+
+def test_a_removed_pod_is_gone_whatever_is_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exit file that the template writes while the directory is being emptied does not keep it there."""
+    records = Records(tmp_path)
+    records.write(Record("u1", "n", "p", 4, 1.0))
+    real = shutil.rmtree
+
+    def late_writer(path: Path, **options: bool) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            records.exit_file("u1", "c").write_text("{}")
+        real(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", late_writer)
+    records.remove("u1")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_records_survive_and_torn_ones_vanish(tmp_path: Path) -> None:
