@@ -158,7 +158,7 @@ class Template:
         except FileNotFoundError:  # the pod's directory is gone: nobody wants to know
             return
         except OSError as error:  # a full disk must not take the other sandboxes' parent along; the status is lost
-            print(f"{path}: exit status {code} not recorded: {error}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{path}: exit status {code} not recorded: {error}\n")
 
 
 def main(arguments: list[str]) -> None:
