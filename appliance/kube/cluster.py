@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
-from appliance.api.kinds import Kind
+from appliance.api.kinds import POD, Kind
 from appliance.api.structs import Object
 from appliance.config import KubeSettings
 from appliance.kube import codec, credentials, errors, watching
@@ -183,6 +183,15 @@ class Cluster:
         )
 
     # Writes -------------------------------------------------------------------------------------------------------
+    async def pod_log(self, namespace: str, name: str, *, container: str, tail: int, limit: int) -> str:
+        """The last ``tail`` lines, at most ``limit`` bytes, of a container's output, each after its RFC 3339 instant.
+
+        Bytes that are not UTF-8 are replaced. Raises NotFound, and ApiError 400 for a container that never ran.
+        """
+        params = {"container": container, "tailLines": str(tail), "limitBytes": str(limit), "timestamps": "true"}
+        answer = await self._transport.request("log", "GET", POD.path(namespace, name, "log"), params=params)
+        return answer[:limit].decode(errors="replace")
+
     @overload
     async def create(self, kind: Kind[T], namespace: str | None, body: Mapping[str, Any]) -> T: ...
     @overload

@@ -1,15 +1,16 @@
 """Resource figures of sandboxes, asked of the runtime inside each: its ``GET /metrics`` on the envd port.
 
-Nothing is sampled in the background: ten thousand idle sandboxes must cost nothing. A request for metrics takes one
-sample (shared by concurrent requests, at most one per ``INTERVAL`` per sandbox) and keeps the last ``KEPT``, so that
-whoever polls sees a history. What a runtime says is not trusted: size, time and types are limited.
+``sampler.py`` asks in the background, as often as its budget allows; a request for metrics whose last sample is old
+takes one too (shared by concurrent requests, at most one per ``INTERVAL`` per sandbox). The last ``KEPT`` stay, also
+after the sandbox's end, until others need the room. What a runtime says is not trusted: size, time and types are
+limited.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,8 @@ KEPT = 120
 """Samples kept per sandbox."""
 MAX_SANDBOXES = 1000
 """Sandboxes whose history is kept; the one not asked for longest is forgotten first."""
+MAX_ASKED = 20_000
+"""Sandboxes of which the instant of the last question is remembered."""
 TIMEOUT = 3.0
 MAX_BODY = 16 * 1024
 
@@ -52,14 +55,25 @@ class Guests:
         self._now = now
         self._history: OrderedDict[str, deque[RuntimeMetrics]] = OrderedDict()
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._asked: OrderedDict[str, float] = OrderedDict()
 
     async def metrics(self, entry: Entry, *, running: bool) -> Sequence[RuntimeMetrics]:
         """The samples kept of a sandbox, oldest first, after a fresh one if it runs and the last one is old."""
         history = self._history.get(entry.sandbox_id)
         fresh = history and self._now().timestamp() - history[-1].ts < INTERVAL
         if running and entry.address and not fresh:
-            await self._sample(entry)
-        return tuple(self._history.get(entry.sandbox_id, ()))
+            await self.sample(entry)
+        return self.history(entry.sandbox_id)
+
+    def history(self, sandbox_id: str) -> Sequence[RuntimeMetrics]:
+        """The samples kept of a sandbox, also of an ended one, oldest first."""
+        return tuple(self._history.get(sandbox_id, ()))
+
+    def due(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those that were not asked within ``INTERVAL``, longest ago first."""
+        now = self._now().timestamp()
+        aged = [(self._asked.get(one.sandbox_id, 0.0), one) for one in entries]
+        return [one for asked, one in sorted(aged, key=lambda pair: pair[0]) if now - asked >= INTERVAL]
 
     async def check_health(self, entry: Entry) -> None:
         """Raise Fault 409 unless the runtime answers."""
@@ -72,11 +86,8 @@ class Guests:
             message = f'The guest agent of sandbox "{entry.sandbox_id}" does not answer'
             raise Fault(409, message, error_code="sandbox_snapshot_guest_agent_unresponsive")
 
-    def forget(self, sandbox_id: str) -> None:
-        """The sandbox is gone."""
-        self._history.pop(sandbox_id, None)
-
-    async def _sample(self, entry: Entry) -> None:
+    async def sample(self, entry: Entry) -> None:
+        """Ask once; concurrent calls share the question."""
         task = self._asking.get(entry.sandbox_id)
         if task is None:
             task = asyncio.create_task(self._ask(entry))
@@ -86,6 +97,10 @@ class Guests:
 
     async def _ask(self, entry: Entry) -> None:
         """Add one sample; a runtime that does not answer, or not in that form, adds none."""
+        self._asked[entry.sandbox_id] = self._now().timestamp()
+        self._asked.move_to_end(entry.sandbox_id)
+        while len(self._asked) > MAX_ASKED:
+            self._asked.popitem(last=False)
         headers = {"X-Access-Token": entry.token} if entry.token else {}
         try:
             url = _url(entry, "/metrics")

@@ -32,15 +32,19 @@ from appliance.manager.app import create_app
 from appliance.manager.create import Creator
 from appliance.manager.guest import Guests
 from appliance.manager.idempotency import Replays
+from appliance.manager.journal import Journal
 from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
 from appliance.manager.lookup import Finder
 from appliance.manager.observed import Observed
 from appliance.manager.roster import Roster
 from appliance.manager.routes import RosterRoutes
+from appliance.manager.sampler import Sampler
+from appliance.manager.sandbox_logs import SandboxLogs
 from appliance.manager.services import Services
 from appliance.manager.serving import serving
 from appliance.manager.sizes import Sizer
+from appliance.manager.team_metrics import TeamMetrics
 from appliance.manager.templates import Templates
 
 FIRST_TEAM = "default"
@@ -89,14 +93,20 @@ async def run(settings: ManagerSettings) -> None:
         stack.push_async_callback(_cancel, tasks)
         if not await _unless(stop, caches.filled(), tasks):
             return
-        gateway = await _serve(stack, settings, cluster, caches)
+        gateway = await _serve(stack, settings, cluster, caches, tasks)
         logger.info("ready: serving on %s", ", ".join(f"{host}:{port}" for host, port in gateway.addresses))
         await _unless(stop, asyncio.Event().wait(), tasks)
         logger.info("stopping")
 
 
-async def _serve(stack: AsyncExitStack, settings: ManagerSettings, cluster: Cluster, caches: Caches) -> Gateway:
-    """Build the services and start both servers; ``stack`` ends them, the gateway first."""
+async def _serve(
+    stack: AsyncExitStack,
+    settings: ManagerSettings,
+    cluster: Cluster,
+    caches: Caches,
+    tasks: set[asyncio.Task[None]],
+) -> Gateway:
+    """Build the services and start both servers; ``stack`` ends them, the gateway first, ``tasks`` last."""
     seed = await load_seed(cluster)
     engine = ClaimEngine(
         cluster, sandboxes=caches.sandboxes, sets=caches.sets, settings=settings.claims, seed=seed, clock=times.now
@@ -111,6 +121,14 @@ async def _serve(stack: AsyncExitStack, settings: ManagerSettings, cluster: Clus
     gateway = Gateway(settings.gateway, routes, settings.control_socket)
     roster.on_lost = gateway.reset
     session = await stack.enter_async_context(aiohttp.ClientSession())
+    guests, teams, journal = Guests(session, times.now), TeamMetrics(), Journal(times.now)
+    sampler = Sampler(roster, guests, teams, times.now)
+    for entry, state in roster.delivered():
+        journal.moved(entry, None, state)
+    roster.observers += [journal, sampler]
+    logs = SandboxLogs(cluster, journal)
+    stack.push_async_callback(logs.drain)
+    tasks.add(asyncio.create_task(sampler.run(), name="sampler"))
     sizer = Sizer(caches.sets, caches.templates)
     templates = Templates(caches.sets, sizer)
     wired = Services(
@@ -124,7 +142,10 @@ async def _serve(stack: AsyncExitStack, settings: ManagerSettings, cluster: Clus
         replays=Replays(roster),
         templates=templates,
         sizer=sizer,
-        guests=Guests(session, times.now),
+        guests=guests,
+        journal=journal,
+        logs=logs,
+        teams=teams,
         observed=Observed(),
         gateway=gateway,
         outcomes=engine.outcomes,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Protocol
 
 from appliance.api import labels
 from appliance.api.ids import access_token
@@ -70,6 +71,18 @@ def traffic_token(seed: bytes, sandbox_id: str) -> str:
     return access_token(seed, f"{sandbox_id}/traffic")
 
 
+class Observer(Protocol):
+    """Told of every sandbox's way; must not raise."""
+
+    def moved(self, entry: Entry, before: Run | None, run: Run) -> None:
+        """It was seen changing, or for the first time (``before`` None)."""
+        ...
+
+    def ended(self, entry: Entry, *, killed: bool) -> None:
+        """It is gone; ``killed``: through this replica."""
+        ...
+
+
 class Roster:
     """Delivered sandboxes by id. Not thread-safe; belongs to the loop of its informer."""
 
@@ -87,6 +100,7 @@ class Roster:
         self._seed = seed
         self._now = now
         self.on_lost = on_lost
+        self.observers: list[Observer] = []
         for sandbox in sandboxes.items():
             self._changed(None, sandbox)
         sandboxes.subscribe(self._changed)
@@ -108,6 +122,11 @@ class Roster:
                 if run not in (Run.GONE, Run.STARTING):
                     yield entry, run
 
+    def delivered(self) -> list[tuple[Entry, Run]]:
+        """All of them, whatever their state."""
+        now = self._now()
+        return [(entry, run_of(entry.sandbox, now)) for entry in self._entries.values()]
+
     def counts(self) -> dict[Run, int]:
         """How many there are in each state."""
         now = self._now()
@@ -127,7 +146,7 @@ class Roster:
         while len(self._buried) >= MAX_BURIED:
             del self._buried[next(iter(self._buried))]
         self._buried[sandbox.uid] = sandbox_id_of(sandbox)
-        self._drop(sandbox)
+        self._drop(sandbox, killed=True)
 
     def is_buried(self, sandbox: Sandbox) -> bool:
         """Whether its deletion is under way, or done."""
@@ -160,11 +179,14 @@ class Roster:
         self._entries[entry.sandbox_id] = entry
         if entry.options.request:
             self._by_request[entry.options.request] = entry.sandbox_id
-        was_running = known is not None and run_of(known.sandbox, self._now()) is Run.RUNNING
-        if was_running and self.run_of(entry) is not Run.RUNNING:
+        before = run_of(known.sandbox, self._now()) if known is not None else None
+        run = self.run_of(entry)
+        if before is Run.RUNNING and run is not Run.RUNNING:
             self.on_lost(entry.sandbox_id)
+        for observer in self.observers:
+            observer.moved(entry, before, run)
 
-    def _drop(self, sandbox: Sandbox) -> None:
+    def _drop(self, sandbox: Sandbox, *, killed: bool = False) -> None:
         entry = self._entries.get(sandbox_id_of(sandbox))
         if entry is None or entry.sandbox.uid != sandbox.uid:
             return
@@ -172,3 +194,5 @@ class Roster:
         if entry.options.request and self._by_request.get(entry.options.request) == entry.sandbox_id:
             del self._by_request[entry.options.request]
         self.on_lost(entry.sandbox_id)
+        for observer in self.observers:
+            observer.ended(entry, killed=killed)

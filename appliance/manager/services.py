@@ -15,6 +15,7 @@ from appliance.kube.cluster import Cluster
 from appliance.manager.create import Creator
 from appliance.manager.guest import Guests
 from appliance.manager.idempotency import Replays
+from appliance.manager.journal import Journal, Record
 from appliance.manager.keys.model import ApiKey
 from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
@@ -22,7 +23,9 @@ from appliance.manager.lookup import Finder
 from appliance.manager.observed import Observed
 from appliance.manager.roster import Entry, Roster
 from appliance.manager.runstate import Run
+from appliance.manager.sandbox_logs import SandboxLogs
 from appliance.manager.sizes import Sizer
+from appliance.manager.team_metrics import TeamMetrics
 from appliance.manager.templates import Templates
 
 EXTENSION = "appliance"
@@ -53,6 +56,9 @@ class Services:
     templates: Templates
     sizer: Sizer
     guests: Guests
+    journal: Journal
+    logs: SandboxLogs
+    teams: TeamMetrics
     observed: Observed
     gateway: DataPlane
     outcomes: Mapping[str, int]
@@ -64,6 +70,11 @@ class Services:
     async def entry(self, sandbox_id: str) -> tuple[Entry, Run]:
         """The caller's sandbox, running or paused. Raises Fault 404 for anything else."""
         return await self.finder.find(caller(), sandbox_id)
+
+    def remembered(self, sandbox_id: str) -> Record | None:
+        """The journal of a sandbox of the caller's, living or lately ended."""
+        record = self.journal.find(sandbox_id)
+        return record if record is not None and caller().may_see(record.namespace) else None
 
 
 def services() -> Services:

@@ -1,11 +1,13 @@
 """The E2B API's resources: one blueprint a file. Handlers parse, call one service, and render; nothing else."""
 
-from appliance.manager.api import keys, lifecycle, operations, sandboxes, templates, unsupported
+from appliance.manager.api import keys, lifecycle, logs, operations, sandboxes, teams, templates, unsupported
 
 BLUEPRINTS = (
     sandboxes.blueprint,
     lifecycle.blueprint,
     templates.blueprint,
+    logs.blueprint,
+    teams.blueprint,
     keys.blueprint,
     operations.blueprint,
     unsupported.blueprint,

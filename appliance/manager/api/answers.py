@@ -1,4 +1,4 @@
-"""Answers: JSON by msgspec, which is ten times cheaper than the framework's encoder."""
+"""Answers: JSON by msgspec, ten times cheaper than the framework's encoder; and numbers of the query string."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from quart import Response
+from quart import Response, request
+
+from appliance.manager.errors import Fault, invalid
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -22,3 +24,21 @@ def nothing() -> Response:
     response = Response(b"", 204)
     response.headers.pop("Content-Type", None)
     return response
+
+
+def window() -> tuple[int, int]:
+    """``start`` and ``end`` of the query, unix seconds; open where not given. Raises Fault 400."""
+    start, end = whole("start", 0), whole("end", 1 << 62)
+    if end < start:
+        raise Fault(400, "end time cannot be before start time")
+    return start, end
+
+
+def whole(name: str, default: int, expected: str = "unix seconds") -> int:
+    """A whole number of the query. Raises Fault 400 naming it."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise invalid(name, f"expected {expected}, got {text[:80]!r}")
+    return int(text)

@@ -102,8 +102,8 @@ async def kill(sandbox_id: str) -> Response:
     """Delete it: once this is answered, nobody finds it and its connections are gone."""
     wired = services()
     entry, _ = await wired.entry(sandbox_id)
+    wired.logs.keep_soon(entry.sandbox_id, entry.sandbox)
     await wired.lifecycle.kill(entry)
-    wired.guests.forget(entry.sandbox_id)
     return nothing()
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from quart import Blueprint, Response, request
 
 from appliance.manager import create, guest, idempotency, listing, view
-from appliance.manager.api.answers import json_response
+from appliance.manager.api.answers import json_response, window
 from appliance.manager.bodies import NewSandbox, raw_body, read
 from appliance.manager.errors import Fault, invalid
 from appliance.manager.roster import Entry
@@ -99,22 +99,17 @@ async def metrics_of_many() -> Response:
 async def metrics(sandbox_id: str) -> Response:
     """The samples kept, between ``start`` and ``end`` (unix seconds, inclusive)."""
     wired = services()
-    entry, run = await wired.entry(sandbox_id)
-    start, end = _instant("start", 0), _instant("end", 1 << 62)
-    if end < start:
-        raise Fault(400, "end time cannot be before start time")
-    samples = await wired.guests.metrics(entry, running=run is Run.RUNNING)
+    start, end = window()
+    try:
+        entry, run = await wired.entry(sandbox_id)
+    except Fault:
+        if wired.remembered(sandbox_id) is None:
+            raise
+        samples = wired.guests.history(sandbox_id.partition("-")[0])
+    else:
+        samples = await wired.guests.metrics(entry, running=run is Run.RUNNING)
     return json_response([guest.render(one) for one in samples if start <= one.ts <= end])
 
 
 def _listed(entry: Entry, run: Run) -> dict[str, object]:
     return view.listed(entry, run, services().sizer.of_sandbox(entry.sandbox))
-
-
-def _instant(name: str, default: int) -> int:
-    text = request.args.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise invalid(name, f"expected unix seconds, got {text!r}")
-    return int(text)

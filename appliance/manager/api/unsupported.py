@@ -13,8 +13,6 @@ _FEATURES = (
     ("network updates", "/sandboxes/<sandbox_id>/network", ("PUT",)),
     ("forks", "/sandboxes/<sandbox_id>/fork", ("POST",)),
     ("snapshots", "/sandboxes/<sandbox_id>/snapshots", ("POST",)),
-    ("sandbox logs", "/sandboxes/<sandbox_id>/logs", ("GET",)),
-    ("sandbox logs", "/v2/sandboxes/<sandbox_id>/logs", ("GET",)),
     ("snapshots", "/snapshots", ("GET",)),
     ("template builds", "/v3/templates", ("POST",)),
     ("template builds", "/v2/templates", ("POST",)),
@@ -32,8 +30,6 @@ _FEATURES = (
     ("volumes", "/volumes/<volume_id>", ("GET", "DELETE")),
     ("secrets", "/secrets", ("GET", "POST")),
     ("secrets", "/secrets/<secret_id>", ("GET", "POST", "DELETE")),
-    ("team metrics", "/teams/<team_id>/metrics", ("GET",)),
-    ("team metrics", "/teams/<team_id>/metrics/max", ("GET",)),
     ("access tokens", "/access-tokens", ("POST",)),
     ("nodes", "/nodes", ("GET",)),
 )

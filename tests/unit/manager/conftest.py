@@ -30,6 +30,7 @@ from appliance.manager.app import create_app
 from appliance.manager.create import Creator
 from appliance.manager.guest import Guests
 from appliance.manager.idempotency import Replays
+from appliance.manager.journal import Journal
 from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
 from appliance.manager.lookup import Finder
@@ -37,8 +38,11 @@ from appliance.manager.main import Caches
 from appliance.manager.observed import Observed
 from appliance.manager.roster import Roster
 from appliance.manager.routes import RosterRoutes
+from appliance.manager.sampler import Sampler
+from appliance.manager.sandbox_logs import SandboxLogs
 from appliance.manager.services import Services
 from appliance.manager.sizes import Sizer
+from appliance.manager.team_metrics import TeamMetrics
 from appliance.manager.templates import Templates
 
 SEED = b"s" * 32
@@ -66,6 +70,8 @@ class FakeCluster:
         self.controller = True
         self.calls: list[tuple[str, str, str]] = []
         self.fail: Callable[[str, str], BaseException | None] = lambda verb, plural: None
+        self.output = ""
+        """What every container has written."""
         self._versions = itertools.count(1)
 
     def source(self, *_: Any) -> None:
@@ -74,6 +80,10 @@ class FakeCluster:
     async def get(self, kind: Kind[Any], namespace: str | None, name: str) -> Any:
         await self._enter("get", kind, name)
         return self._decode(kind, self._find(kind, namespace, name))
+
+    async def pod_log(self, namespace: str, name: str, *, container: str, tail: int, limit: int) -> str:
+        await self._enter("log", POD, name)
+        return self.output
 
     async def list(self, kind: Kind[Any], namespace: str | None = None, *, label_selector: str, limit: int) -> Any:
         await self._enter("list", kind, label_selector)
@@ -251,6 +261,9 @@ class World:
         self.lifecycle = Lifecycle(cluster, self.caches.sandboxes, self.roster, now=self.clock.now)
         wait = settings.min_resume_timeout
         self.routes = RosterRoutes(self.roster, self.lifecycle, min_resume_timeout=wait, now=self.clock.now)
+        self.guests, self.teams, self.journal = Guests(session, self.clock.now), TeamMetrics(), Journal(self.clock.now)
+        self.sampler = Sampler(self.roster, self.guests, self.teams, self.clock.now)
+        self.roster.observers += [self.journal, self.sampler]
         sizer = Sizer(self.caches.sets, self.caches.templates)
         templates = Templates(self.caches.sets, sizer)
         self.wired = Services(
@@ -264,7 +277,10 @@ class World:
             replays=Replays(self.roster),
             templates=templates,
             sizer=sizer,
-            guests=Guests(session, self.clock.now),
+            guests=self.guests,
+            journal=self.journal,
+            logs=SandboxLogs(cluster, self.journal),
+            teams=self.teams,
             observed=Observed(),
             gateway=self.gateway,
             outcomes=self.engine.outcomes,

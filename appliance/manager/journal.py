@@ -1,0 +1,113 @@
+"""What happened to each sandbox: bounded, in memory, still there for a while after its end.
+
+Fed by the roster, so a pause by the controller's timer or a wake by traffic is in it like a call of the API. It belongs
+to this replica and starts anew with it; what a sandbox's own programs wrote to the container's log is asked of the
+cluster when somebody reads (``sandbox_logs.py``), and once more when it is killed, so that it outlives the pod.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from appliance.manager import deadlines
+from appliance.manager.roster import Entry
+from appliance.manager.runstate import Run
+
+KEPT = 1000
+"""Lines kept per sandbox; the oldest go first."""
+MAX_SANDBOXES = 2000
+"""Sandboxes remembered; the one that changed longest ago goes first."""
+MAX_MESSAGE = 4096
+"""Characters of one line."""
+RETENTION = timedelta(hours=1)
+"""How long an ended sandbox's lines can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a sandbox's log."""
+
+    at: datetime
+    message: str
+    level: str = "info"
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Record:
+    """The lines of one sandbox."""
+
+    namespace: str
+    template: str
+    lines: deque[Line] = field(default_factory=lambda: deque(maxlen=KEPT))
+    run: Run | None = None
+    ended: datetime | None = None
+
+
+class Journal:
+    """Belongs to the loop of its roster."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._records: OrderedDict[str, Record] = OrderedDict()
+
+    def find(self, sandbox_id: str) -> Record | None:
+        """The record of a living sandbox, or of one that ended a short while ago."""
+        record = self._records.get(sandbox_id.partition("-")[0])
+        if record is None or (record.ended is not None and self._now() - record.ended > RETENTION):
+            return None
+        return record
+
+    def moved(self, entry: Entry, _before: Run | None, run: Run) -> None:
+        """The roster saw a sandbox in this state; only changes are written."""
+        record = self._record(entry)
+        before, record.run, record.ended = record.run, run, None
+        if run is before:
+            return
+        message = _message(before, run)
+        if message:
+            at = entry.started_at if before in (None, Run.STARTING) and run is Run.RUNNING else self._now()
+            self._write(entry.sandbox_id, record, [Line(at, message, fields=_facts(entry))])
+
+    def ended(self, entry: Entry, *, killed: bool) -> None:
+        """The sandbox is gone: by a kill through this replica, or by its deadline, its pod's end, or elsewhere."""
+        record = self._record(entry)
+        if record.ended is not None:
+            return
+        record.ended, record.run = self._now(), Run.GONE
+        end = deadlines.timers_of(entry.sandbox).end
+        reason = "killed" if killed else "timeout" if end is not None and end <= self._now() else "deleted"
+        message = {"killed": "Sandbox killed", "timeout": "Sandbox reached its timeout"}.get(reason, "Sandbox ended")
+        self._write(entry.sandbox_id, record, [Line(record.ended, message, fields={**_facts(entry), "reason": reason})])
+
+    def add(self, sandbox_id: str, lines: Iterable[Line]) -> None:
+        """Keep further lines of a known sandbox; of an unknown one they are dropped."""
+        record = self._records.get(sandbox_id)
+        if record is not None:
+            self._write(sandbox_id, record, lines)
+
+    def _record(self, entry: Entry) -> Record:
+        record = self._records.get(entry.sandbox_id)
+        if record is None:
+            record = self._records[entry.sandbox_id] = Record(entry.sandbox.namespace, entry.template)
+            while len(self._records) > MAX_SANDBOXES:
+                self._records.popitem(last=False)
+        return record
+
+    def _write(self, sandbox_id: str, record: Record, lines: Iterable[Line]) -> None:
+        record.lines.extend(lines)
+        if sandbox_id in self._records:
+            self._records.move_to_end(sandbox_id)
+
+
+def _facts(entry: Entry) -> dict[str, str]:
+    return {"logger": "sandbox", "sandboxID": entry.sandbox_id, "templateID": entry.template}
+
+
+def _message(before: Run | None, run: Run) -> str:
+    if run is Run.RUNNING:
+        return "Sandbox created" if before in (None, Run.STARTING) else "Sandbox resumed"
+    return {Run.PAUSING: "Sandbox is being paused", Run.PAUSED: "Sandbox paused"}.get(run, "")
