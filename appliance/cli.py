@@ -148,6 +148,17 @@ def _role_flags(into: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="public address (127.0.0.1:8080, APPLIANCE_LISTEN)",
     )
+    gateway.add_argument(
+        "--tls-listen",
+        metavar="HOST:PORT",
+        help="a second address that speaks TLS, while --listen stays plain (with --domain and no certificate of your "
+        "own, the box's authority makes one for NAME and *.NAME)",
+    )
+    gateway.add_argument(
+        "--dns-listen",
+        metavar="HOST:PORT",
+        help="--role=all: a resolver that answers --domain and all below it, for a nameserver line in resolv.conf",
+    )
     gateway.add_argument("--domain", default=os.environ.get("APPLIANCE_DOMAIN"), help="E2B domain given to clients")
     gateway.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM; turns TLS on")
     gateway.add_argument("--tls-key", type=Path, metavar="FILE", help="private key, PEM")
@@ -250,10 +261,13 @@ def _kube(options: argparse.Namespace, agent: str) -> KubeSettings:
 def _gateway(options: argparse.Namespace) -> GatewaySettings:
     if bool(options.tls_cert) != bool(options.tls_key):
         raise ValueError("--tls-cert and --tls-key belong together: give both or neither")
-    host, _, port = options.listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"--listen: {options.listen!r} is not HOST:PORT")
-    return GatewaySettings(listen=options.listen, tls_cert=options.tls_cert, tls_key=options.tls_key)
+    for flag in ("listen", "tls_listen", "dns_listen"):
+        host, _, port = (getattr(options, flag) or "-:0").rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"--{flag.replace('_', '-')}: {getattr(options, flag)!r} is not HOST:PORT")
+    return GatewaySettings(
+        listen=options.listen, tls_cert=options.tls_cert, tls_key=options.tls_key, tls_listen=options.tls_listen
+    )
 
 
 def _serve(role: Coroutine[Any, Any, None]) -> int:
@@ -271,7 +285,10 @@ def _all(options: argparse.Namespace) -> int:
         isolation=options.isolation,
         gateway=_gateway(options),
         domain=options.domain,
+        dns_listen=options.dns_listen,
     )
+    if options.dns_listen and not options.domain:
+        raise ValueError("--dns-listen answers the names of --domain: give both")
     return asyncio.run(run(settings, replicas=options.pool))
 
 

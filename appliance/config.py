@@ -81,7 +81,10 @@ class GatewaySettings:
     listen: str = "127.0.0.1:8080"
     """HOST:PORT of the public socket (``APPLIANCE_LISTEN``)."""
     tls_cert: Path | None = None
+    """Certificate chain, PEM; with ``tls_key`` it turns TLS on."""
     tls_key: Path | None = None
+    tls_listen: str | None = None
+    """HOST:PORT of a second socket that speaks TLS while ``listen`` stays plain; None: TLS, if on, is on ``listen``."""
     max_head: int = 64 * KIB
     """Bytes of request line and headers; larger answers 431."""
     max_control_body: int = 16 * MIB
@@ -189,6 +192,9 @@ class BoxSettings:
     isolation: str = "namespaces"
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     domain: str | None = None
+    """NAME or NAME:PORT under which sandboxes are PORT-ID.NAME; gets a certificate of the box's own authority."""
+    dns_listen: str | None = None
+    """HOST:PORT (UDP) of a resolver that answers ``domain`` and everything below it; None: no resolver."""
     stop_timeout: float = 20.0
     """Seconds a child gets between SIGTERM and SIGKILL."""
     restart_backoff_max: float = 5.0

@@ -8,6 +8,7 @@ finds it within thirty days of its end, or without the address the API listens o
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,23 +33,45 @@ def ensure(directory: Path, host: str, write: WriteSecret) -> None:
         host: address or name the server listens on; loopback names are always included.
         write: writes a file of mode 0600 atomically.
     """
+    _ensure_authority(directory, write)
+    _ensure_leaf(directory, "server", [host, "127.0.0.1", "::1", "localhost"], write)
+
+
+def ensure_domain(directory: Path, name: str, write: WriteSecret) -> None:
+    """Make ``domain.crt`` and ``domain.key`` for ``name`` and ``*.name``, and ``bundle.crt`` for clients.
+
+    The bundle is the machine's own trusted authorities and the box's: what ``SSL_CERT_FILE`` should name, for that
+    variable replaces the machine's authorities and does not add to them. :func:`ensure` has run before.
+    """
+    _ensure_leaf(directory, "domain", [name, f"*.{name}"], write)
+    trusted = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+    own = (directory / "ca.crt").read_text()
+    others = Path(trusted).read_text() if Path(trusted).exists() else ""
+    write(directory / "bundle.crt", own + others)
+
+
+def _ensure_authority(directory: Path, write: WriteSecret) -> None:
+    certificate, private = directory / "ca.crt", directory / "ca.key"
+    if not (certificate.exists() and private.exists()):
+        key = ec.generate_private_key(ec.SECP256R1())
+        write(private, _pem(key))
+        write(certificate, _certificate(_authority(key, datetime.now(UTC))))
+
+
+def _ensure_leaf(directory: Path, stem: str, hosts: list[str], write: WriteSecret) -> None:
     now = datetime.now(UTC)
-    ca_crt, ca_key = directory / "ca.crt", directory / "ca.key"
-    if not (ca_crt.exists() and ca_key.exists()):
-        key = ec.generate_private_key(ec.SECP256R1())
-        write(ca_key, _pem(key))
-        write(ca_crt, _certificate(_authority(key, now)))
-    authority = x509.load_pem_x509_certificate(ca_crt.read_bytes())
-    if not _serves(directory / "server.crt", authority, host, now):
-        signer = serialization.load_pem_private_key(ca_key.read_bytes(), None)
-        assert isinstance(signer, ec.EllipticCurvePrivateKey)
-        key = ec.generate_private_key(ec.SECP256R1())
-        write(directory / "server.key", _pem(key))
-        write(directory / "server.crt", _certificate(_server(key, authority, signer, host, now)))
+    authority = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
+    if _serves(directory / f"{stem}.crt", authority, hosts[0], now):
+        return
+    signer = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    write(directory / f"{stem}.key", _pem(key))
+    write(directory / f"{stem}.crt", _certificate(_leaf(key, authority, signer, hosts, now)))
 
 
 def _serves(path: Path, authority: x509.Certificate, host: str, now: datetime) -> bool:
-    if not path.exists() or not path.with_name("server.key").exists():
+    if not path.exists() or not path.with_suffix(".key").exists():
         return False
     held = x509.load_pem_x509_certificate(path.read_bytes())
     names = held.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -64,15 +87,15 @@ def _authority(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certifica
     return builder.sign(key, hashes.SHA256())
 
 
-def _server(
+def _leaf(
     key: ec.EllipticCurvePrivateKey,
     authority: x509.Certificate,
     signer: ec.EllipticCurvePrivateKey,
-    host: str,
+    hosts: list[str],
     now: datetime,
 ) -> x509.Certificate:
-    names = [_name(one) for one in dict.fromkeys([host, "127.0.0.1", "::1", "localhost"])]
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "appliance apiserver")])
+    names = [_name(one) for one in dict.fromkeys(hosts)]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "appliance")])
     builder = _builder(subject, authority.subject, key.public_key(), now, SERVER_LIFE)
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

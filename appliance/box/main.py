@@ -15,7 +15,7 @@ from typing import TextIO
 from appliance.box import pool
 from appliance.box.children import program
 from appliance.box.layout import Layout
-from appliance.box.supervise import Box, running, until_signal
+from appliance.box.supervise import Box, client_domain, running, until_signal
 from appliance.config import BoxSettings, KubeSettings
 from appliance.kube.cluster import Cluster
 
@@ -32,12 +32,17 @@ with Sandbox.create(template="code-interpreter", timeout=300) as sandbox:
 """
 
 
-def exports(layout: Layout, api_url: str, domain: str | None) -> str:
-    """The shell lines that point the E2B SDKs, and kubectl, at this box."""
+def exports(layout: Layout, api_url: str, domain: str | None, authority: str | None) -> str:
+    """The shell lines that point the E2B SDKs, and kubectl, at this box.
+
+    With ``authority``, the directory of the box's own certificates, also the lines that make clients trust it.
+    """
     key = layout.api_key.read_text().strip()
     host = domain or f"localhost:{api_url.rsplit(':', 1)[1]}"
     lines = [f"E2B_API_URL={api_url}", f"E2B_SANDBOX_URL={api_url}", f"E2B_API_KEY={key}"]
     lines += [f"E2B_DOMAIN={host}", f"E2B_API_TOKEN={key}"]
+    if authority:
+        lines += [f"SSL_CERT_FILE={authority}/bundle.crt", f"NODE_EXTRA_CA_CERTS={authority}/ca.crt"]
     return "\n".join(f"export {line}" for line in lines)
 
 
@@ -49,7 +54,7 @@ def environment(data_dir: Path) -> str:
     """
     layout = Layout(data_dir)
     endpoints = json.loads(layout.endpoints.read_text())
-    return exports(layout, endpoints["api"], endpoints["domain"])
+    return exports(layout, endpoints["api"], endpoints["domain"], endpoints["authority"])
 
 
 async def run(settings: BoxSettings, *, replicas: int = 0, out: TextIO = sys.stdout) -> int:
@@ -135,7 +140,7 @@ def command(data_dir: Path) -> str:
 def _welcome(box: Box) -> str:
     return (
         f'\nready. Paste into a shell, or: eval "$({command(box.settings.data_dir)} env)"\n\n'
-        f"{exports(box.layout, box.api_url, box.settings.domain)}\n\n"
+        f"{exports(box.layout, box.api_url, client_domain(box.settings), box.authority)}\n\n"
         f"then, after `pip install e2b-code-interpreter`, try:\n\n{PROGRAM}\n"
         f"Ctrl-C stops everything."
     )

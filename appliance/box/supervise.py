@@ -16,11 +16,12 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 
-from appliance.box import lock
+from appliance.box import certificates, lock, resolver
 from appliance.box.children import Child
 from appliance.box.layout import Layout, write_private
 from appliance.config import BoxSettings
@@ -43,8 +44,15 @@ class Box:
     @property
     def api_url(self) -> str:
         """What clients put into ``E2B_API_URL``."""
-        scheme = "https" if self.settings.gateway.tls_cert else "http"
+        gateway = self.settings.gateway
+        scheme = "https" if gateway.tls_cert and not gateway.tls_listen else "http"
         return f"{scheme}://{self.settings.gateway.listen}"
+
+    @property
+    def authority(self) -> str | None:
+        """Directory of the certificates clients must trust; None when TLS is off or the certificate is the user's."""
+        own = self.settings.gateway.tls_cert == self.layout.tls / "domain.crt"
+        return str(self.layout.tls) if own else None
 
     @property
     def kubeconfig(self) -> Path:
@@ -58,13 +66,20 @@ class Box:
             RuntimeError: a role did not come up; the message carries its last log lines.
         """
         require_free(self.settings.gateway.listen, "--listen")
+        if self.settings.gateway.tls_listen:
+            require_free(self.settings.gateway.tls_listen, "--tls-listen")
         if self.settings.kubeconfig is None:
             require_free(self.settings.apiserver_listen, "--apiserver-listen")
             await self._start_cluster()
         controller, manager = self._controller(), self._manager()
         await asyncio.gather(controller.start(), manager.start())
         await manager.ready(lambda: answers(f"{self.api_url}/health"), READY_TIMEOUT)
-        endpoints = {"api": self.api_url, "kubeconfig": str(self.kubeconfig), "domain": self.settings.domain}
+        endpoints = {
+            "api": self.api_url,
+            "kubeconfig": str(self.kubeconfig),
+            "domain": client_domain(self.settings),
+            "authority": self.authority,
+        }
         write_private(self.layout.endpoints, json.dumps(endpoints))
 
     async def stop(self) -> None:
@@ -93,8 +108,11 @@ class Box:
         arguments += ["--listen", gateway.listen]
         if gateway.tls_cert and gateway.tls_key:
             arguments += ["--tls-cert", str(gateway.tls_cert), "--tls-key", str(gateway.tls_key)]
-        if self.settings.domain:
-            arguments += ["--domain", self.settings.domain]
+        if gateway.tls_listen:
+            arguments += ["--tls-listen", gateway.tls_listen]
+        domain = client_domain(self.settings)
+        if domain:
+            arguments += ["--domain", domain]
         return self._child("manager", arguments)
 
     def _role_config(self, role: str) -> Path:
@@ -157,13 +175,40 @@ async def running(settings: BoxSettings) -> AsyncIterator[Box]:
     layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with lock.hold(layout.lock):
         layout.prepare(settings.apiserver_listen)
-        box = Box(settings)
-        try:
-            await box.start()
-            yield box
-        finally:
-            await asyncio.shield(box.stop())
-            layout.endpoints.unlink(missing_ok=True)
+        box = Box(with_certificate(settings, layout))
+        async with contextlib.AsyncExitStack() as stack:
+            if settings.domain and settings.dns_listen:
+                address = (box.settings.gateway.tls_listen or settings.gateway.listen).rpartition(":")[0]
+                await stack.enter_async_context(resolver.serving(settings.dns_listen, bare(settings.domain), address))
+            try:
+                await box.start()
+                yield box
+            finally:
+                await asyncio.shield(box.stop())
+                layout.endpoints.unlink(missing_ok=True)
+
+
+def bare(domain: str) -> str:
+    """The name in ``NAME`` or ``NAME:PORT``."""
+    return domain.partition(":")[0]
+
+
+def with_certificate(settings: BoxSettings, layout: Layout) -> BoxSettings:
+    """The settings with a certificate of the box's own authority where a domain and a TLS socket ask for one."""
+    gateway = settings.gateway
+    if not (settings.domain and gateway.tls_listen) or gateway.tls_cert:
+        return settings
+    certificates.ensure_domain(layout.tls, bare(settings.domain), write_private)
+    own = replace(gateway, tls_cert=layout.tls / "domain.crt", tls_key=layout.tls / "domain.key")
+    return replace(settings, gateway=own)
+
+
+def client_domain(settings: BoxSettings) -> str | None:
+    """The domain as clients must write it: with the port of the TLS socket unless that is 443 or one was given."""
+    listen = settings.gateway.tls_listen
+    if settings.domain is None or listen is None or ":" in settings.domain or listen.endswith(":443"):
+        return settings.domain
+    return f"{settings.domain}:{listen.rpartition(':')[2]}"
 
 
 async def until_signal() -> str:

@@ -33,14 +33,13 @@ class Gateway:
         self._routes = routes
         self._control_socket = control_socket
         self._hub: Hub | None = None
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """(host, port) of every listening socket; empty before ``start``."""
-        sockets = self._server.sockets if self._server is not None else ()
-        return [tuple(s.getsockname()[:2]) for s in sockets]
+        return [tuple(s.getsockname()[:2]) for server in self._servers for s in server.sockets]
 
     async def start(self) -> None:
         """Bind and serve.
@@ -49,23 +48,38 @@ class Gateway:
             ValueError: ``listen`` is not HOST:PORT, or only one of ``tls_cert`` and ``tls_key`` is set.
             OSError: the address is taken or not ours, or a TLS file cannot be read (``ssl.SSLError`` is one).
         """
-        host, port = parse_listen(self._settings.listen)
         context = tls_context(self._settings.tls_cert, self._settings.tls_key)
+        second = self._settings.tls_listen
+        if second is not None and context is None:
+            raise ValueError("tls_listen needs tls_cert and tls_key")
         loop = asyncio.get_running_loop()
         hub = Hub(self._settings, self._routes, self.stats, loop)
         hub.dialer = Dialer(hub, self._control_socket)
-        self._server = await loop.create_server(
-            lambda: Client(hub, tls=context is not None), host, port, ssl=context, backlog=BACKLOG
-        )
+        await self._bind(hub, self._settings.listen, context if second is None else None)
+        if second is not None:
+            await self._bind(hub, second, context)
         self._hub = hub
         self._sweep()
+
+    async def _bind(self, hub: Hub, listen: str, context: ssl.SSLContext | None) -> None:
+        host, port = parse_listen(listen)
+        try:
+            server = await hub.loop.create_server(
+                lambda: Client(hub, tls=context is not None), host, port, ssl=context, backlog=BACKLOG
+            )
+        except OSError:
+            for bound in self._servers:
+                bound.close()
+            raise
+        self._servers.append(server)
 
     async def drain(self) -> None:
         """Stop serving; returns when every connection is closed. Safe to call twice; cancelling it aborts at once."""
         hub = self._hub
-        if hub is None or self._server is None:
+        if hub is None:
             return
-        self._server.close()
+        for server in self._servers:
+            server.close()
         hub.draining = True
         hub.pool.close()
         for client in [client for client in hub.clients if client.idle]:

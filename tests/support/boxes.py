@@ -30,6 +30,8 @@ class RunningBox:
     log: Path
     arguments: list[str]
     env: dict[str, str] = field(default_factory=dict)
+    """What ``appliance env`` exports, without the domain."""
+    domain: str = ""
 
     @property
     def kubeconfig(self) -> Path:
@@ -51,8 +53,10 @@ class RunningBox:
 
     def _exports(self) -> dict[str, str]:
         printed = run_appliance("env", "--data-dir", str(self.data_dir)).stdout
-        pairs = (line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
-        return {name: value for name, value in pairs if name != "E2B_DOMAIN"}
+        pairs = [line.removeprefix("export ").split("=", 1) for line in printed.splitlines()]
+        exported = dict(pairs)
+        self.domain = exported.pop("E2B_DOMAIN")
+        return exported
 
     def role_logs(self) -> str:
         """The last lines of every role's log."""
