@@ -42,6 +42,9 @@ step "kubectl"
 APPLIANCE_TEST_KUBECTL=$("$ROOT/packaging/kubectl/build.sh")
 APPLIANCE_TEST_OLD_SDK="$ROOT/.venv-sdk-2.8"
 locked_venv "$APPLIANCE_TEST_OLD_SDK" "$ROOT/packaging/requirements-sdk-2.8.lock"
-export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK
+step "the single file"
+APPLIANCE_TEST_PYZ="$ROOT/dist/appliance.pyz"
+packaging/build.sh -o "$APPLIANCE_TEST_PYZ"
+export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK APPLIANCE_TEST_PYZ
 step "unit, contract and end-to-end tests"
 exec python -m pytest "$@"

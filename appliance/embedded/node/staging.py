@@ -8,13 +8,15 @@ sandboxes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 import appliance
 from appliance.embedded.node import syscalls
@@ -37,8 +39,9 @@ class Installation:
 
     @classmethod
     def current(cls) -> Installation:
-        """Of the running interpreter."""
-        return cls(Path(sys.base_prefix).resolve(), Path(sysconfig.get_path("purelib")), _package())
+        """Of the running interpreter; the libraries are where they were found, be it an extracted appliance.pyz."""
+        libraries = Path(msgspec.__file__).parents[1]
+        return cls(Path(sys.base_prefix).resolve(), libraries, _package())
 
     def fingerprint(self) -> str:
         """Changes when the code does, so that an old template is not used with a new agent."""
@@ -108,6 +111,32 @@ def teach_loader(installation: Installation, skeleton: Path) -> None:
     fresh.rename(note)
 
 
+def environment() -> dict[str, str]:
+    """What this program needs to be found, started as ``-m`` by any of our processes."""
+    package = Path(appliance.__file__).parent
+    search = [str(package.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))}
+
+
+def compile_once(installation: Installation) -> None:
+    """Leave compiled modules in a freshly extracted tree; read-only as it is in the template, it could not keep any.
+
+    Done by importing what a template imports, once per tree and version of Python. A tree that cannot be written to is
+    left alone: it costs time at every start, nothing else.
+    """
+    note = installation.site.parent / f".compiled-{sys.implementation.cache_tag}"
+    if "APPLIANCE_PYZ" not in os.environ or note.exists() or not os.access(installation.site, os.W_OK):
+        return
+    code = (
+        "from appliance.embedded.node import template; from appliance.runtime import supervisor; supervisor.preload()"
+    )
+    quiet = {name: value for name, value in environment().items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-P", "-s", "-c", code], check=False, env=quiet, timeout=60, cwd="/")
+    if done.returncode == 0:
+        with contextlib.suppress(OSError):
+            note.touch()
+
+
 def main(arguments: list[str]) -> None:
     """``SOCKET MODE BUILD SKELETON``: becomes the template."""
     target, mode, build, skeleton = arguments
@@ -116,6 +145,7 @@ def main(arguments: list[str]) -> None:
     # Sandboxes keep the descriptor-less template's limits; numeric libraries must not start a thread per core in it.
     environment |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     installation = Installation.current()
+    compile_once(installation)
     if mode == "namespaces":
         search = mount(installation, Path(skeleton))
         teach_loader(installation, Path(skeleton))

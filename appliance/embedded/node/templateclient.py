@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from appliance.embedded.node import staging
 from appliance.embedded.node.process_ids import ProcessId
 from appliance.embedded.node.request import PROTOCOL, Exec, ExecEvent, Hello, Request, Spawn, Spawned, Stop
 
@@ -75,7 +76,12 @@ class TemplateClient:
         command = [sys.executable, "-m", "appliance.embedded.node.staging", *self._arguments]
         with open(self._log_path, "ab") as output:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                env=staging.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT
         while await self._try() is None:

@@ -1,0 +1,1 @@
+"""The build of ``dist/appliance.pyz``: collect, prune, assemble, measure. Run by ``packaging/build.sh``."""
