@@ -52,9 +52,6 @@ class Deck(App[None]):
 
     TITLE = "appliance"
     ENABLE_COMMAND_PALETTE = True
-    CSS = """
-    Screen { background: $background; }
-    """
     MODES: ClassVar[dict[str, type[Screen[Any]]]] = {  # type: ignore[assignment]
         "overview": OverviewScreen,
         "pools": PoolsScreen,

@@ -90,7 +90,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
     Action("yaml", "y", "YAML", "one", (*LISTS, "sandbox"), bar=True),
     Action("logs", "l", "Logs", "one", BOXES, needs=("get", "pods/log"), bar=True),
     Action("shell", "s", "Shell inside", "one", BOXES, danger=True, needs=("create", "pods/exec"), bar=True),
-    Action("processes", "o", "Processes", "one", BOXES, needs=("create", "pods/exec"), aliases=("ps", "top")),
+    Action("processes", "o", "Processes", "one", BOXES, needs=("create", "pods/exec"), aliases=("ps",)),
     Action("files", "f", "Files", "one", BOXES, needs=("create", "pods/exec"), argument="[PATH]"),
     Action("copy", "c", "Copy to the clipboard", "one", ("page", "sandbox")),
     Action("claim", "c", "Claim a sandbox", "do", ("pools",), True, ("create", "sandboxclaims"), bar=True),

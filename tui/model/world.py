@@ -87,7 +87,7 @@ class World:
             self.books[change.key].depth.advance(change.at)
             return
         self.sets.pop(change.key, None)
-        if not self.books[change.key].states:
+        if not sum(self.books[change.key].states.values()):
             del self.books[change.key]
 
     def _on_node(self, change: Change) -> None:
@@ -145,9 +145,9 @@ class World:
 
     def _put(self, row: SandboxRow) -> None:
         old = self.sandboxes.get(row.key)
+        self._book(row, 1)  # first, so that the book of its pool is never empty in between
         if old is not None:
             self._book(old, -1)
-        self._book(row, 1)
         self.sandboxes[row.key] = row
         claim = row.source.meta.labels.get(labels.CLAIM_NAME)
         if claim:

@@ -52,10 +52,10 @@ def condition(watches: Sequence[WatchHealth]) -> WatchHealth:
 def title_line(source: Source, situation: Situation, glyphs: Glyphs, width: int) -> Cell:
     """Product, cluster and namespace on the left; state of the watches and time on the right."""
     now = source.now()
-    left: list[Piece] = [(" appliance ", "header"), (" ", "")]
+    left: list[Piece] = [(" ", "")]
     if width >= 60:
-        left += [(source.label, "accent"), (" ", "")]
-    left += [(situation.namespace or "all namespaces", ""), (" ", "")]
+        left = [(" appliance ", "header"), (" ", ""), (source.label, "accent"), (" ", "")]
+    left += [(situation.namespace or ("all namespaces" if width >= 60 else "all"), ""), (" ", "")]
     for state in State:
         count = source.world.states[state]
         if count and width >= 100:
@@ -97,10 +97,11 @@ def tab_line(screen: str, situation: Situation, width: int) -> Cell:
 
 
 def key_bar(actions: Sequence[Action], refused: dict[str, str], width: int) -> Cell:
-    """The keys worth knowing here, as many as fit; refused ones are crossed by a word."""
+    """The keys worth knowing here, as many as fit, help in any case; refused ones are red."""
+    ordered = sorted(actions, key=lambda action: action.name != "help")
     pieces: list[Piece] = []
     used = 0
-    for action in actions:
+    for action in ordered:
         key, title = action.shown_keys.split(" ")[0], action.title.split(",")[0].split(":")[0]
         length = len(key) + len(title) + 3
         if used + length > width:

@@ -69,6 +69,10 @@ class DeckScreen(Screen[None]):
         """Coming back: what is shown may be old."""
         self.paint()
 
+    def on_screen_suspend(self) -> None:
+        """Leaving: what was said has been read."""
+        self.unflash()
+
     # Painting -----------------------------------------------------------------------------------------------------
     def paint(self) -> None:
         """Show the present state of the world."""

@@ -20,9 +20,9 @@ CSS = """
 {name} .title {{ text-style: bold; width: 100%; }}
 {name} .detail {{ color: $text-muted; width: 100%; margin: 1 0; }}
 {name} Horizontal {{ height: auto; align-horizontal: right; }}
-{name} Button {{ margin-left: 2; min-width: 12; height: 1; border: none; }}
+{name} Button {{ margin-left: 2; min-width: 12; }}
 {name} Button:focus {{ text-style: bold reverse; }}
-{name} Input {{ border: none; background: $panel; height: 1; padding: 0 1; }}
+{name} Input {{ background: $panel; padding: 0 1; }}
 """
 
 
@@ -46,12 +46,12 @@ class Confirm(ModalScreen[bool]):
             yield Label(self.question, classes="title", markup=False)
             yield Static(self.detail, classes="detail", markup=False)
             if self.typed:
-                box = Input(placeholder=f"type {self.typed} to go on")
+                box = Input(placeholder=f"type {self.typed} to go on", compact=True)
                 box.cursor_blink = False
                 yield box
             with Horizontal():
-                yield Button("Cancel", id="cancel")
-                yield Button(self.verb, id="yes", variant="error", disabled=bool(self.typed))
+                yield Button("Cancel", id="cancel", compact=True)
+                yield Button(self.verb, id="yes", variant="error", disabled=bool(self.typed), compact=True)
 
     def on_mount(self) -> None:
         """The default is to do nothing."""
@@ -88,7 +88,7 @@ class Ask(ModalScreen["str | None"]):
         """Question, value, preview."""
         with Vertical():
             yield Label(self.question, classes="title", markup=False)
-            box = Input(self.value)
+            box = Input(self.value, compact=True, select_on_focus=True)
             box.cursor_blink = False
             yield box
             yield Static(self._told(self.value), classes="detail", markup=False)
@@ -103,7 +103,7 @@ class Ask(ModalScreen["str | None"]):
 
     @on(Input.Changed)
     def _show(self, event: Input.Changed) -> None:
-        self.query_one(Static).update(self._told(event.value))
+        self.query_one(".detail", Static).update(self._told(event.value))
 
     @on(Input.Submitted)
     def _take(self, event: Input.Submitted) -> None:

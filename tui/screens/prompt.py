@@ -18,7 +18,7 @@ class Prompt(Horizontal):
     Prompt { height: 1; display: none; background: $surface; }
     Prompt.-open { display: block; }
     Prompt Label { width: auto; color: $text-warning; text-style: bold; }
-    Prompt Input { border: none; height: 1; padding: 0; width: 1fr; background: $surface; }
+    Prompt Input { padding: 0; width: 1fr; background: $surface; }
     """
     BINDINGS = [Binding("escape", "cancel", "Cancel", show=False)]  # noqa: RUF012 - textual's own form
 
@@ -47,7 +47,7 @@ class Prompt(Horizontal):
     def compose(self) -> ComposeResult:
         """A label and an input."""
         yield Label("")
-        box = Input(select_on_focus=False)
+        box = Input(select_on_focus=False, compact=True)
         box.cursor_blink = False
         yield box
 

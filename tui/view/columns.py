@@ -63,7 +63,7 @@ def fit(columns: Sequence[Column[Any]], width: int) -> list[tuple[Column[Any], i
     chosen: list[Column[Any]] = []
     left = width
     for _, column in sorted(enumerate(columns), key=lambda pair: (pair[1].rank, pair[0])):
-        if left >= column.width + 1 or not chosen:
+        if left >= column.width or not chosen:
             chosen.append(column)
             left -= column.width + 1
     ordered = [column for column in columns if column in chosen]

@@ -42,9 +42,13 @@ class Table:
     """What to say when there is nothing, and what to do about it."""
 
 
+ORDINARY = frozenset({"ResourceControlledBySbsAndReady", "RunningResourceClaimedAndReady", "ResourcePending"})
+"""Reasons that say no more than the state does."""
+
+
 # Pools ------------------------------------------------------------------------------------------------------------
 def _health(row: PoolRow, ink: Ink) -> Cell:
-    return text(row.health + (" (lag)" if row.lagging else ""), HEALTH_TONES[row.health])
+    return text(row.health, HEALTH_TONES[row.health])
 
 
 def _available(row: PoolRow, ink: Ink) -> Cell:
@@ -73,7 +77,7 @@ def _depth(row: PoolRow, ink: Ink) -> Cell:
 
 
 POOL_COLUMNS: tuple[Column[PoolRow], ...] = (
-    Column("name", "POOL", 14, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True),
+    Column("name", "POOL", 16, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True),
     Column("namespace", "NAMESPACE", 10, lambda r, i: text(r.key[0], "dim"), lambda r: r.key[0], rank=4),
     Column("health", "HEALTH", 8, _health, lambda r: SEVERITY[r.health], "H", rank=0),
     Column("desired", "WANT", 5, lambda r, i: number(r.desired), lambda r: r.desired, "W", True, 1, False, True),
@@ -108,7 +112,7 @@ def _end(row: SandboxRow, ink: Ink) -> Cell:
 
 
 def _reason(row: SandboxRow, ink: Ink) -> Cell:
-    said = row.message or row.reason
+    said = row.message or ("" if row.reason in ORDINARY else row.reason)
     return text(said, "bad" if row.failing else "dim")
 
 
@@ -117,7 +121,7 @@ def _restarts(row: SandboxRow, ink: Ink) -> Cell:
 
 
 SANDBOX_COLUMNS: tuple[Column[SandboxRow], ...] = (
-    Column("name", "SANDBOX", 18, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True),
+    Column("name", "SANDBOX", 22, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True),
     Column("namespace", "NAMESPACE", 10, lambda r, i: text(r.key[0], "dim"), lambda r: r.key[0], rank=6),
     Column("state", "STATE", 11, _state, lambda r: STATES.index(r.state), "S", rank=0),
     Column("age", "AGE", 5, lambda r, i: text(span(i.now - r.created)), lambda r: -r.created, "A", True, 1),
@@ -143,9 +147,14 @@ def _bar(row: ClaimRow, ink: Ink) -> Cell:
     stages = list(row.stages)
     if row.ended is None:
         waited = max(0.0, ink.now - row.started) - sum(stages)
-        stages[0 if row.kind == "claim" and not any(stages) else 3] += max(0.0, waited)
+        stages[_waiting_in(row)] += max(0.0, waited)
     shares = [(value, STAGE_TONES[name]) for name, value in zip(STAGES, stages, strict=True)]
     return stacked(shares, ink.width, ink.glyphs.full)
+
+
+def _waiting_in(row: ClaimRow) -> int:
+    """The stage a claim in flight is in: a cold start when the API made one, else queue, then pick."""
+    return 3 if row.kind == "api" else 1 if any(row.stages) or row.got else 0
 
 
 def _slowest(row: ClaimRow, ink: Ink) -> Cell:
@@ -158,11 +167,11 @@ def _got(row: ClaimRow, ink: Ink) -> Cell:
 
 
 CLAIM_COLUMNS: tuple[Column[ClaimRow], ...] = (
-    Column("name", "CLAIM", 16, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True),
+    Column("name", "CLAIM", 20, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True),
     Column("namespace", "NAMESPACE", 10, lambda r, i: text(r.key[0], "dim"), lambda r: r.key[0], rank=6),
     Column("kind", "BY", 5, lambda r, i: text(r.kind, "dim"), lambda r: r.kind, "B", rank=4),
     Column("phase", "PHASE", 8, lambda r, i: text(r.phase, PHASE_TONES[r.phase]), lambda r: r.phase, "P", rank=0),
-    Column("template", "TEMPLATE", 14, lambda r, i: text(r.template), lambda r: r.template, "T", rank=4),
+    Column("template", "TEMPLATE", 16, lambda r, i: text(r.template), lambda r: r.template, "T", rank=4),
     Column("got", "GOT", 5, _got, lambda r: r.got, "Q", True, 2),
     Column("how", "FROM", 7, lambda r, i: text(r.how), lambda r: r.how, "F", rank=3),
     Column("age", "AGE", 5, lambda r, i: text(span(i.now - r.started)), lambda r: -r.started, "A", True, 1),

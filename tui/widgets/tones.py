@@ -13,7 +13,7 @@ CSS = """
 .tone--warn { color: $text-warning; }
 .tone--bad { color: $text-error; text-style: bold; }
 .tone--busy { color: $text-secondary; }
-.tone--idle { color: $text-accent; }
+.tone--idle { color: mediumpurple; }
 .tone--accent { color: $text-primary; }
 .tone--dim { color: $foreground 60%; }
 .tone--header { color: $foreground 60%; text-style: bold; background: $surface; }
@@ -35,8 +35,8 @@ class Palette:
     """
 
     def __init__(self, widget: Widget) -> None:
-        ground = widget.background_colors[1]
-        self.base = Style(color=_over(ground, widget.styles.color).rich_color, bgcolor=ground.rich_color)
+        _, _, ground, ink = widget.colors
+        self.base = Style(color=_over(ground, ink).rich_color, bgcolor=ground.rich_color)
         self._styles = {"": Style()}
         for name in (*TONES, "header", "cursor", "mark"):
             self._styles[name] = _style(widget, name, ground)

@@ -1,0 +1,177 @@
+"""Rows into cells: formats, fitting columns, filters and orders."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from decks import T0, busy_changes, sandbox, world
+from rich.cells import cell_len
+
+from tui.act.table import ACTIONS, BY_NAME, bindings, named
+from tui.configuration import parse
+from tui.model.change import Key
+from tui.view.cells import ASCII, UNICODE, brief, countdown, per_second, span, spark, stacked, text
+from tui.view.columns import Column, Ink, Order, arrange, fit, parse_filter
+from tui.view.tables import TABLES
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row."""
+
+    key: Key
+    text: str
+    value: int | None = None
+    source: object = field(default=None)
+
+
+COLUMNS = (
+    Column("name", "NAME", 10, lambda r, i: text(r.key[1]), lambda r: r.key[1], rank=0, grow=True),
+    Column("value", "VALUE", 6, lambda r, i: text(r.value), lambda r: r.value, rank=1, descending=True),
+    Column("extra", "EXTRA", 8, lambda r, i: text(""), lambda r: 0, rank=2),
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0, "0s"), (119, "119s"), (120, "2m"), (3599, "59m"), (3600, "1h00m"), (36000, "10h"), (90000, "1d"), (-4, "0s")],
+)
+def test_ages_are_short(seconds: float, expected: str) -> None:
+    """An age takes at most five characters and is never negative."""
+    assert span(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"), [(None, ""), (-1, "due"), (0.2, "0:01"), (59.5, "1:00"), (599, "9:59"), (7200, "2h00m")]
+)
+def test_timers_count_down(left: float | None, expected: str) -> None:
+    """A timer never shows zero before it is due."""
+    assert countdown(None if left is None else T0 + left, T0) == expected
+
+
+def test_latencies_and_rates() -> None:
+    """Milliseconds below a second, a dash for nothing; rates below a tenth are told per minute."""
+    assert [brief(one) for one in (None, 0.0041, 0.25, 1.5, 90)] == ["-", "4.1ms", "250ms", "1.50s", "90s"]
+    assert [per_second(one) for one in (0, 0.05, 0.5, 12)] == ["0", "3.0/m", "0.5/s", "12/s"]
+
+
+def test_graphs_have_the_width_they_were_given() -> None:
+    """Sparklines and stacked bars fill their width exactly, in both alphabets, and hide no share."""
+    for glyphs in (UNICODE, ASCII):
+        assert len(spark([1, 2, 3], 8, glyphs)) == 8
+        bar = stacked([(0.001, "warn"), (9.0, "good"), (0.0, "bad")], 20, glyphs.full)
+        assert sum(len(words) for words, _ in bar) == 20
+        assert [tone for _, tone in bar] == ["warn", "good"]
+
+
+@pytest.mark.parametrize(("width", "names"), [(8, ["name"]), (17, ["name", "value"]), (40, ["name", "value", "extra"])])
+def test_columns_give_way_by_rank(width: int, names: list[str]) -> None:
+    """On a narrow terminal the columns of the lowest rank stay, and the widths never exceed what there is."""
+    fitted = fit(COLUMNS, width)
+    assert [column.name for column, _ in fitted] == names
+    assert sum(wide for _, wide in fitted) + len(fitted) - 1 <= width
+
+
+@pytest.mark.parametrize("table", list(TABLES))
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_every_table_fits_every_width(table: str, width: int) -> None:
+    """All three tables show their first column and fit, from a phone to a wall."""
+    fitted = fit(TABLES[table].columns, width)
+    assert fitted[0][0].name == "name"
+    assert sum(wide + 1 for _, wide in fitted) - 1 <= width
+
+
+@pytest.mark.parametrize("table", list(TABLES))
+def test_every_column_of_every_table_says_something_about_every_row(table: str) -> None:
+    """No row of a busy world breaks a cell or a sort key, in either alphabet."""
+    made = world(busy_changes())
+    for row in TABLES[table].rows(made, T0):
+        for column in TABLES[table].columns:
+            for glyphs in (UNICODE, ASCII):
+                cell = column.cell(row, Ink(T0, glyphs, column.width))
+                assert all(cell_len(words) >= 0 for words, _ in cell)
+                if glyphs is ASCII and column.name in ("state", "bar", "depth", "dry"):
+                    assert all(words.isascii() for words, _ in cell)
+
+
+def test_sort_letters_are_unique_and_free() -> None:
+    """No two columns of a table share a letter, and none takes a key that is bound."""
+    taken = {key for action in ACTIONS for key in action.keys.split(",") if len(key) == 1 and key.isupper()}
+    for table in TABLES.values():
+        letters = [column.letter for column in table.columns if column.letter]
+        assert len(letters) == len(set(letters))
+        assert not taken & set(letters)
+
+
+ROWS = [Item(("a", "one"), "a one red", 3), Item(("b", "two"), "b two blue", None), Item(("a", "six"), "a six red", 9)]
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("", ["one", "two", "six"]),
+        ("RED", ["one", "six"]),
+        ("!red", ["two"]),
+        ("o.e", ["one"]),
+        ("t(", []),
+        ("b two", ["two"]),
+        ("!", ["one", "two", "six"]),
+    ],
+)
+def test_filters(source: str, names: list[str]) -> None:
+    """Words and regular expressions in any case, inverted by !, and what is no expression is taken literally."""
+    assert [row.key[1] for row in arrange(ROWS, parse_filter(source), Order(), COLUMNS)] == names
+
+
+def test_label_filters() -> None:
+    """-l selects by the labels of the objects; a selector that is none is refused with the reason."""
+    made = world(busy_changes())
+    rows = list(made.sandboxes.values())
+    kept = arrange(rows, parse_filter("-l agents.kruise.io/sandbox-pool in (dry-pool,broken)"), Order(), ())
+    assert {row.template for row in kept} == {"dry-pool", "broken"}
+    with pytest.raises(ValueError, match="label selector"):
+        parse_filter("-l a b c")
+
+
+def test_sorting_keeps_rows_without_a_value_last_in_both_directions() -> None:
+    """Asking twice turns the order of the values, not the place of the missing ones."""
+    order = Order().toggled(COLUMNS[1])
+    assert [row.value for row in arrange(ROWS, parse_filter(""), order, COLUMNS)] == [9, 3, None]
+    order = order.toggled(COLUMNS[1])
+    assert [row.value for row in arrange(ROWS, parse_filter(""), order, COLUMNS)] == [3, 9, None]
+
+
+def test_actions_are_named_once_and_found_by_every_name() -> None:
+    """No name or alias means two things; a beginning that fits one action is enough."""
+    words = [word for action in ACTIONS for word in (action.name, *action.aliases)]
+    assert len(words) - len(set(words)) == 0
+    assert named("ns") is BY_NAME["namespace"]
+    assert named("sca") is BY_NAME["scale"]
+    assert named("s") is None
+    assert named("nonsense") is None
+
+
+@pytest.mark.parametrize("screen", ["overview", "pools", "sandboxes", "claims", "sandbox", "page", "logs"])
+def test_no_key_of_a_screen_means_two_things(screen: str) -> None:
+    """Each key is bound once on each screen."""
+    keys = [key for one in bindings(screen) for key in one.key.split(",")]
+    assert len(keys) == len(set(keys)), sorted(key for key in keys if keys.count(key) > 1)
+
+
+def test_configuration_is_checked_word_by_word() -> None:
+    """Unknown sections, tables, columns and actions are refused with the known ones."""
+    made = parse({"theme": "nord", "columns": {"pools": ["name", "dry"]}, "keys": {"kill": "ctrl+x"}}, "f")
+    assert made.columns == {"pools": ["name", "dry"]}
+    for wrong in ({"thema": 1}, {"columns": {"pool": []}}, {"columns": {"pools": ["x"]}}, {"keys": {"kil": "x"}}):
+        with pytest.raises(ValueError, match="unknown"):
+            parse(wrong, "f")
+
+
+def test_a_row_is_found_by_what_people_type() -> None:
+    """Name, id, owner, state and reason of a sandbox are all searched."""
+    made = world([])
+    from decks import put
+
+    made.apply(put(T0, sandbox("py-1", claimed=T0 - 5)))
+    (row,) = made.sandboxes.values()
+    for word in ("py-1", row.id, "key-1", "running", "10.0.0"):
+        assert parse_filter(word)(row)
