@@ -1,9 +1,9 @@
 """Making a taken sandbox the owner's: everything between the write and the answer, at the same time.
 
 Four things that do not wait for each other: the runtime's /init (token, environment), the Secret from which the
-controller replays that environment when a pod is made anew, the user's labels on the pod, and, when the owner asked
-for no internet, the node's confirmation that the network is cut. If one fails, the others are stopped and awaited
-before the error leaves, so that a clean-up never races with them.
+controller replays that environment when a pod is made anew, the user's labels on the pod, and, when the owner
+restricted the network, the node's confirmation that the policy is in force. If one fails, the others are stopped and
+awaited before the error leaves, so that a clean-up never races with them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 
 from appliance.api import conditions, kinds, labels, times
 from appliance.api.corestructs import Pod
+from appliance.api.egress import Egress, egress_of, reason
 from appliance.api.structs import Sandbox
 from appliance.claims.delivery import secret_name
 from appliance.claims.errors import InitFailed
@@ -27,7 +28,7 @@ from appliance.kube import errors
 from appliance.kube.cluster import Cluster
 
 NETWORK_TIMEOUT = 10.0
-"""Seconds for the node to confirm that a pod's network is cut."""
+"""Seconds for the node to confirm a pod's network policy."""
 
 
 def init_body(token: str | None, env: Mapping[str, str], sandbox: Sandbox, sandbox_id: str) -> dict[str, Any]:
@@ -72,8 +73,9 @@ async def personalise(
         work.append(runtime.init(sandbox.status.sandbox_ip, body, token, timeout=init_timeout))
     if env:
         work.append(_keep_environment(cluster, sandbox, env))
-    if labels.ALLOW_INTERNET in user_labels or any(not system_key(key) for key in user_labels):
-        work.append(_dress_pod(cluster, sandbox))
+    closed = bool(egress_of(sandbox.meta.labels, sandbox.meta.annotations))
+    if closed or any(not system_key(key) or key == labels.ALLOW_INTERNET for key in user_labels):
+        work.append(dress_pod(cluster, sandbox))
     await _all(work)
 
 
@@ -123,21 +125,31 @@ async def stored_environment(cluster: Cluster, sandbox: Sandbox) -> dict[str, st
         raise InitFailed(f"Secret {name}, data.envVars: expected base64 of a JSON object: {error}") from error
 
 
-async def _dress_pod(cluster: Cluster, sandbox: Sandbox) -> None:
-    wanted = pod_labels(sandbox)
-    patch = {"metadata": {"labels": wanted}}
-    pod = await cluster.patch(kinds.POD, sandbox.namespace, sandbox.name, patch)
-    if wanted.get(labels.ALLOW_INTERNET) == "false" and not _network_cut(pod):
-        await _await_network_cut(cluster, pod)
+async def dress_pod(cluster: Cluster, sandbox: Sandbox) -> None:
+    """Give the pod its sandbox's labels and egress policy, and wait until the node enforces the policy.
+
+    Raises InitFailed when the node does not confirm in time, KubeError.
+    """
+    own, annotations = sandbox.meta.labels, sandbox.meta.annotations
+    patch = {
+        "labels": {labels.ALLOW_INTERNET: None, **pod_labels(sandbox)},
+        "annotations": {labels.EGRESS: annotations.get(labels.EGRESS)},
+    }
+    pod = await cluster.patch(kinds.POD, sandbox.namespace, sandbox.name, {"metadata": patch})
+    wanted = egress_of(own, annotations)
+    if not _enforced(pod, wanted):
+        await _await_enforced(cluster, pod, wanted)
 
 
-def _network_cut(pod: Pod) -> bool:
+def _enforced(pod: Pod, egress: Egress) -> bool:
     found = conditions.find(pod.status.conditions, labels.CONDITION_NETWORK)
-    return found is not None and found.status == "True" and found.reason == "InternetDenied"
+    if found is None:
+        return not egress  # a node that does not say is one where nothing was ever closed
+    return found.status == "True" and found.reason == reason(egress)
 
 
-async def _await_network_cut(cluster: Cluster, pod: Pod) -> None:
-    """Watch that one pod; a sandbox that must have no network is not handed out on a promise."""
+async def _await_enforced(cluster: Cluster, pod: Pod, egress: Egress) -> None:
+    """Watch that one pod; a sandbox that must not reach something is not handed out on a promise."""
     selector = f"metadata.name={pod.name}"
     try:
         async with asyncio.timeout(NETWORK_TIMEOUT):
@@ -146,8 +158,8 @@ async def _await_network_cut(cluster: Cluster, pod: Pod) -> None:
             )
             async with aclosing(stream) as events:
                 async for event in events:
-                    if event.type != "BOOKMARK" and _network_cut(event.object):
+                    if event.type != "BOOKMARK" and _enforced(event.object, egress):
                         return
     except TimeoutError:
         pass
-    raise InitFailed(f"the node of pod {pod.name} did not confirm in {NETWORK_TIMEOUT:g} s that internet access is off")
+    raise InitFailed(f"the node of pod {pod.name} did not confirm its network policy in {NETWORK_TIMEOUT:g} s")

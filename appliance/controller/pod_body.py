@@ -60,11 +60,13 @@ def _metadata(sandbox: Sandbox, template: Mapping[str, Any], template_hash: str)
         "controller": True,
         "blockOwnerDeletion": True,
     }
+    egress = sandbox.meta.annotations.get(labels.EGRESS)
+    policy = {labels.EGRESS: egress} if egress else {}
     return {
         "name": sandbox.name,
         "namespace": sandbox.namespace,
         "labels": {**(template.get("labels") or {}), **pod_labels(sandbox), **own},
-        "annotations": {**(template.get("annotations") or {}), labels.CREATED_BY: labels.CREATED_BY_SANDBOX},
+        "annotations": {**(template.get("annotations") or {}), **policy, labels.CREATED_BY: labels.CREATED_BY_SANDBOX},
         "ownerReferences": [owner],
     }
 

@@ -27,21 +27,40 @@ class AutoResume(Body):
     enabled: bool
 
 
-class NetworkConfig(Body):
-    """``network``; see ``network.py`` for what is honoured."""
+class Egress(Body):
+    """What ``network`` and its update have in common."""
 
-    allow_public_traffic: bool | None = None
     allow_out: list[str] | None = None
     deny_out: list[str] | None = None
-    mask_request_host: str | None = None
     rules: dict[str, Any] | None = None
     egress_proxy: dict[str, Any] | None = None
-    dns_servers: list[str] | None = None
-    https_ports: list[int] | None = None
 
     def given(self) -> dict[str, Any]:
         """The members the client set, as it spelled them."""
         return self.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
+
+    def unsupported(self) -> list[tuple[str, object]]:
+        """Members that nothing here can honour."""
+        return [("rules", self.rules), ("egressProxy", self.egress_proxy)]
+
+
+class NetworkConfig(Egress):
+    """``network``; see ``network.py`` for what is honoured."""
+
+    allow_public_traffic: bool | None = None
+    mask_request_host: str | None = None
+    dns_servers: list[str] | None = None
+    https_ports: list[int] | None = None
+
+    def unsupported(self) -> list[tuple[str, object]]:
+        """Members that nothing here can honour."""
+        return [*super().unsupported(), ("dnsServers", self.dns_servers), ("httpsPorts", self.https_ports)]
+
+
+class NetworkUpdate(Egress):
+    """``PUT …/network``."""
+
+    allow_internet_access: Annotated[bool | None, Field(alias="allow_internet_access")] = None
 
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]

@@ -51,7 +51,8 @@ class Plan:
         """The engine's request."""
         extensions = self.metadata.extensions
         lifecycle = {labels.E2B_LIFECYCLE: options.encode(self.options)}
-        cut = {} if self.network.internet else {labels.ALLOW_INTERNET: "false"}
+        cut = {key: value for key, value in self.network.labels.items() if value is not None}
+        closed = {key: value for key, value in self.network.annotations.items() if value is not None}
         return ClaimRequest(
             namespace=namespace,
             template=template,
@@ -61,6 +62,7 @@ class Plan:
                 **self.metadata.annotations,
                 **metadata.retention_annotation(extensions.retention),
                 **lifecycle,
+                **closed,
             },
             env=self.env,
             shutdown_at=self.timers.shutdown,

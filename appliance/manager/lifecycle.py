@@ -21,10 +21,13 @@ import msgspec
 from appliance.api import times
 from appliance.api.labels import E2B_LIFECYCLE
 from appliance.api.structs import Sandbox
+from appliance.claims.errors import InitFailed
+from appliance.claims.personalise import dress_pod
 from appliance.kube.cluster import Cluster
 from appliance.kube.errors import NotFound
 from appliance.kube.informer import Informer
-from appliance.manager import deadlines, options
+from appliance.manager import deadlines, network, options
+from appliance.manager.bodies import NetworkUpdate
 from appliance.manager.deadlines import Timers
 from appliance.manager.errors import Fault, sandbox_not_found
 from appliance.manager.metadata import retention_annotation
@@ -116,6 +119,25 @@ class Lifecycle:
             await self._extend(entry.sandbox, duration)
         except _NotRunning:
             raise sandbox_not_found(entry.sandbox_id) from None
+
+    async def set_network(self, entry: Entry, update: NetworkUpdate) -> None:
+        """Replace what it may reach, and wait until the node enforces that. 409 unless running; Fault 400."""
+
+        def decide(sandbox: Sandbox, run: Run) -> Mapping[str, Any]:
+            if run is not Run.RUNNING:
+                raise Fault(409, f'Sandbox "{entry.sandbox_id}" is not running: its network cannot be changed now')
+            known = options_of(sandbox)
+            wanted = network.replan(update, internet=known.internet, echo=known.network)
+            internet = known.internet if update.allow_internet_access is None else update.allow_internet_access
+            changed = msgspec.structs.replace(known, internet=internet, network=wanted.echo, present=True)
+            annotations = {**wanted.annotations, E2B_LIFECYCLE: options.encode(changed)}
+            return {"metadata": {"labels": wanted.labels, "annotations": annotations}}
+
+        sandbox = await self._moves.change(entry.sandbox, decide)
+        try:
+            await dress_pod(self._cluster, sandbox)
+        except InitFailed as error:
+            raise Fault(503, f'Sandbox "{entry.sandbox_id}": {error}') from error
 
     async def kill(self, entry: Entry) -> None:
         """Delete it; from the first moment on nobody finds it any more. 404 when it was gone already.

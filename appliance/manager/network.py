@@ -1,22 +1,35 @@
-"""The ``network`` options of a create: what can be honoured is, everything else is refused by name.
+"""The ``network`` options of a create or an update: what can be honoured is, everything else is refused by name.
 
-Honoured: all outbound traffic off (``allow_internet_access: false``, or ``denyOut: ["0.0.0.0/0"]`` alone), private
-user ports (``allowPublicTraffic: false``), and the ``Host`` seen by user ports (``maskRequestHost``).
+Honoured: outbound traffic by address (``allowOut``, ``denyOut``, ``allow_internet_access``), private user ports
+(``allowPublicTraffic: false``), and the ``Host`` seen by user ports (``maskRequestHost``).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from appliance.manager.bodies import NetworkConfig
+from appliance.api import labels
+from appliance.api.egress import EVERYTHING, OPEN, Egress, encode
+from appliance.manager.bodies import NetworkConfig, NetworkUpdate
 from appliance.manager.errors import Fault, invalid, unsupported
 
-EVERYTHING = ("0.0.0.0/0", "::/0")
+MAX_ENTRIES = 1000
+"""Entries of one list."""
+PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")))
+"""Closed to every sandbox (contract §1.12); the node enforces it."""
+
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+(?::(?:[0-9]{1,5}|\$\{PORT\}))?")
+_DOMAIN = re.compile(r"(?:\*|(?:\*\.)?(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+)")
 _PUBLIC_NEEDS_SECURE = (
     "You cannot create a sandbox without public access unless you enable secure envd access via 'secure' flag."
+)
+_DOMAINS_NEED_DENY_ALL = (
+    "When specifying allowed domains in allow out, you must include 'ALL_TRAFFIC' in deny out "
+    "to block all other traffic."
 )
 
 
@@ -25,12 +38,24 @@ class Network:
     """The network options that a sandbox is made with."""
 
     internet: bool = True
-    """False: the node drops everything the sandbox sends out."""
+    """False: ``allow_internet_access: false``, which denies everything."""
     public: bool = True
     """False: user ports demand the traffic token."""
     mask_host: str | None = None
     echo: dict[str, Any] | None = None
     """What GET returns as ``network``; None: nothing was given."""
+    egress: Egress = OPEN
+    """The lists, without what ``internet`` adds."""
+
+    @property
+    def labels(self) -> dict[str, str | None]:
+        """Of the Sandbox; None removes."""
+        return {labels.ALLOW_INTERNET: None if self.internet else "false"}
+
+    @property
+    def annotations(self) -> dict[str, str | None]:
+        """Of the Sandbox; None removes."""
+        return {labels.EGRESS: encode(self.egress) if self.egress != OPEN else None}
 
 
 def plan(config: NetworkConfig | None, allow_internet_access: bool | None, *, secure: bool) -> Network:
@@ -42,27 +67,83 @@ def plan(config: NetworkConfig | None, allow_internet_access: bool | None, *, se
     internet = allow_internet_access is not False
     if config is None:
         return Network(internet=internet)
-    _refuse(config)
-    if config.deny_out:
-        if not set(config.deny_out) <= set(EVERYTHING) or EVERYTHING[0] not in config.deny_out:
-            raise unsupported("network.denyOut", 'only ["0.0.0.0/0"], everything, can be denied')
-        internet = False
+    egress = _egress("network.", config, internet)
     public = config.allow_public_traffic is not False
     if not public and not secure:
         raise Fault(400, _PUBLIC_NEEDS_SECURE)
-    return Network(internet=internet, public=public, mask_host=_mask(config), echo=config.given())
+    return Network(internet, public, _mask(config), config.given(), egress)
 
 
-def _refuse(config: NetworkConfig) -> None:
-    for option, value in (
-        ("network.allowOut", config.allow_out),
-        ("network.rules", config.rules),
-        ("network.egressProxy", config.egress_proxy),
-        ("network.dnsServers", config.dns_servers),
-        ("network.httpsPorts", config.https_ports),
-    ):
+def replan(update: NetworkUpdate, *, internet: bool | None, echo: dict[str, Any] | None) -> Network:
+    """The options after ``PUT …/network``: the egress part is replaced, the rest of ``echo`` stays.
+
+    ``internet`` is the setting that an update without ``allow_internet_access`` leaves. Raises Fault 400.
+    """
+    allowed = (internet if update.allow_internet_access is None else update.allow_internet_access) is not False
+    egress = _egress("", update, allowed)
+    kept = {name: value for name, value in (echo or {}).items() if name in ("allowPublicTraffic", "maskRequestHost")}
+    new = update.given()
+    new.pop("allow_internet_access", None)
+    return Network(internet=allowed, echo=(kept | new) or None, egress=egress)
+
+
+def _egress(prefix: str, config: NetworkConfig | NetworkUpdate, internet: bool) -> Egress:
+    for option, value in config.unsupported():
         if value:
-            raise unsupported(option)
+            raise unsupported(f"{prefix}{option}")
+    deny = _denied(f"{prefix}denyOut", config.deny_out or ())
+    closed = EVERYTHING in deny or not internet
+    allow = _allowed(f"{prefix}allowOut", config.allow_out or (), closed)
+    return Egress(tuple(allow), tuple(deny))
+
+
+def _denied(option: str, entries: Iterable[str]) -> list[str]:
+    """IPv6 is off in sandboxes, so denying its networks is done already."""
+    found = []
+    for entry in _bounded(option, entries):
+        network = _network(entry)
+        if network is None:
+            raise invalid(option, f"expected an IP address or a CIDR block, got {entry[:80]!r}")
+        if isinstance(network, IPv4Network):
+            found.append(str(network))
+    return found
+
+
+def _allowed(option: str, entries: Iterable[str], closed: bool) -> list[str]:
+    found = []
+    for entry in _bounded(option, entries):
+        network = _network(entry)
+        if network is None:
+            _refuse_domain(option, entry, closed)
+        elif isinstance(network, IPv6Network):
+            raise unsupported(option, f"{entry}: sandboxes have no IPv6")
+        elif any(network.subnet_of(one) for one in PRIVATE):
+            raise unsupported(option, f"{entry}: private networks are closed to every sandbox")
+        else:
+            found.append(str(network))
+    return found
+
+
+def _refuse_domain(option: str, entry: str, closed: bool) -> None:
+    if _DOMAIN.fullmatch(entry) is None or len(entry) > 253:
+        raise invalid(option, f"expected an IP address, a CIDR block or a domain, got {entry[:80]!r}")
+    if not closed:
+        raise Fault(400, _DOMAINS_NEED_DENY_ALL)
+    raise unsupported(option, f"{entry}: domains cannot be told apart here yet, only addresses and CIDR blocks")
+
+
+def _bounded(option: str, entries: Iterable[str]) -> list[str]:
+    found = list(entries)
+    if len(found) > MAX_ENTRIES:
+        raise invalid(option, f"expected at most {MAX_ENTRIES} entries, got {len(found)}")
+    return found
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
 
 
 def _mask(config: NetworkConfig) -> str | None:

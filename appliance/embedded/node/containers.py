@@ -376,6 +376,12 @@ def host_ip() -> str:
     return "127.0.0.1"
 
 
+def nameservers(text: str) -> list[str]:
+    """The servers that a resolv.conf names."""
+    words = (line.split() for line in text.splitlines())
+    return [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
+
+
 def resolv_conf(paths: tuple[Path, ...] = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))) -> str:
     """Name servers of the box that a pod can reach; one on the box's loopback is not among them."""
     for path in paths:

@@ -16,7 +16,7 @@ from appliance.config import NodeSettings
 from appliance.embedded.node import disk, images, preflight, skeleton, staging
 from appliance.embedded.node.agent import Agent
 from appliance.embedded.node.apiclient import ApiClient
-from appliance.embedded.node.containers import Means, host_ip, resolv_conf
+from appliance.embedded.node.containers import Means, host_ip, nameservers, resolv_conf
 from appliance.embedded.node.execution import Executor
 from appliance.embedded.node.isolation import Isolation
 from appliance.embedded.node.network import PodNetwork, box_lock
@@ -94,7 +94,7 @@ def _isolation(settings: NodeSettings, installation: staging.Installation) -> Is
         network = PodNetwork.claim(settings.bridge, settings.pod_cidr, settings.data_dir)
         hierarchy = preflight.check(network.bridge)
         network.make_bridge()
-    network.set_up()
+    network.set_up(nameservers(resolv_conf()))
     root = skeleton.ensure(settings.data_dir / "node" / "skeleton", installation)
     loops = disk.supported()
     if not loops:

@@ -2,10 +2,11 @@
 again.
 
 Pods reach the outside by masquerading and nothing else: not the box (only answers to what the box asked), not each
-other (bridge port isolation, and a rule), not the link-local metadata service. The ``denied`` set cuts single pods
-off. Only our own nft table is written; the box's other rules stay as they are. Two nodes on one box get different
-bridges and networks: a node makes its bridge, named after its data directory, under a lock of the box, so that two
-that start at once cannot choose the same one.
+other (bridge port isolation, and a rule), not private networks, among them the link-local metadata service. The map
+``egress`` leads to the policies of single pods; they stay in force while an agent is away or replaced. Only our own
+nft table is written; the box's other rules stay as they are. Two nodes on one box get different bridges and networks:
+a node makes its bridge, named after its data directory, under a lock of the box, so that two that start at once cannot
+choose the same one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import logging
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
+from appliance.api.egress import Egress
+from appliance.embedded.node import egress_rules
 from appliance.embedded.node.netlink import Netlink
 from appliance.embedded.node.request import Network
 
@@ -30,7 +33,7 @@ _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _INSTANCES = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PodNetwork:
     """One node's network."""
 
@@ -41,6 +44,8 @@ class PodNetwork:
     state: Path
     """File that remembers the number and the box's own value of ip_forward."""
     mtu: int
+    _restricted: set[str] = field(default_factory=set)
+    """Addresses that have a policy."""
 
     @property
     def gateway(self) -> IPv4Address:
@@ -68,13 +73,18 @@ class PodNetwork:
         raise OSError(17, f"network: {base}0 to {base}{_INSTANCES - 1} all belong to other nodes on this box")
 
     def make_bridge(self) -> None:
-        """The bridge, marked as ours. Raises ``OSError``."""
+        """The bridge, marked as ours; policies of another node's pods go. Raises ``OSError``."""
+        if _alias(self.bridge) != str(self.state.parent.parent):
+            _nft(f"add table inet {self.bridge}\ndelete table inet {self.bridge}")
         with Netlink() as netlink, suppress(FileExistsError):
             netlink.add_bridge(self.bridge, mtu=self.mtu)
         Path(f"/sys/class/net/{self.bridge}/ifalias").write_text(str(self.state.parent.parent))
 
-    def set_up(self) -> None:
-        """Address, rules and forwarding, from scratch or over what a dead agent left. Raises ``OSError``."""
+    def set_up(self, resolvers: Iterable[str] = ()) -> None:
+        """Address, rules and forwarding, from scratch or over what a dead agent left. Raises ``OSError``.
+
+        ``resolvers``: name servers that pods may ask although they have private addresses.
+        """
         with Netlink() as netlink:
             index = socket.if_nametoindex(self.bridge)
             netlink.add_address(index, IPv4Interface((self.gateway, self.cidr.prefixlen)))
@@ -82,54 +92,57 @@ class PodNetwork:
         if not self.state.exists():
             self.state.write_text(json.dumps({"ip_forward": _FORWARD.read_text().strip()}))
         _FORWARD.write_text("1")
-        _nft(self._rules(self._denied()))
+        _nft(self._rules(resolvers))
+        self._restricted = self._known()
 
-    def _denied(self) -> list[str]:
-        """Addresses that an earlier agent cut off: they stay so while the rules are written anew."""
-        try:
-            text = _nft(f"list set inet {self.bridge} denied", "-j")
-            entries = [entry["set"] for entry in json.loads(text)["nftables"] if "set" in entry]
-            return [str(address) for entry in entries for address in entry.get("elem", [])]
-        except (OSError, ValueError, KeyError):
-            return []
+    def _known(self) -> set[str]:
+        """Addresses with a policy, of this agent or one before it."""
+        text = _run_nft("-j", "list", "map", "inet", self.bridge, egress_rules.MAP)
+        entries = [entry["map"] for entry in json.loads(text)["nftables"] if "map" in entry]
+        return {str(element[0]) for entry in entries for element in entry.get("elem", [])}
 
-    def _rules(self, denied: list[str]) -> str:
+    def _rules(self, resolvers: Iterable[str]) -> str:
+        """The base chains anew; the map and the pods' chains stay as they are. One transaction."""
         name = self.bridge
-        elements = f"elements = {{ {', '.join(denied)} }};" if denied else ""
+        names = [str(one) for one in map(_ipv4, resolvers) if one is not None]
+        ask = f'iifname "{name}" ip daddr {{ {", ".join(names)} }} meta l4proto {{ tcp, udp }} th dport 53 accept'
         return f"""
             add table inet {name}
-            delete table inet {name}
+            add map inet {name} {egress_rules.MAP} {{ type ipv4_addr : verdict; }}
+            add chain inet {name} input {{ type filter hook input priority -10; policy accept; }}
+            add chain inet {name} forward {{ type filter hook forward priority -10; policy accept; }}
+            add chain inet {name} postrouting {{ type nat hook postrouting priority 100; policy accept; }}
+            flush chain inet {name} input
+            flush chain inet {name} forward
+            flush chain inet {name} postrouting
             table inet {name} {{
-                set denied {{ type ipv4_addr; {elements} }}
                 chain input {{
-                    type filter hook input priority -10; policy accept;
                     iifname "{name}" ct state established,related accept
                     iifname "{name}" drop
                 }}
                 chain forward {{
-                    type filter hook forward priority -10; policy accept;
                     iifname "{name}" oifname "{name}" drop
-                    iifname "{name}" ip saddr @denied drop
-                    iifname "{name}" ip daddr 169.254.0.0/16 drop
                     iifname "{name}" ip saddr != {self.cidr} drop
+                    iifname "{name}" ip saddr vmap @{egress_rules.MAP}
+                    {ask if names else ""}
+                    iifname "{name}" ip daddr {{ {", ".join(egress_rules.PRIVATE)} }} drop
                     oifname "{name}" ct state established,related accept
                     oifname "{name}" drop
                 }}
                 chain postrouting {{
-                    type nat hook postrouting priority 100; policy accept;
                     ip saddr {self.cidr} oifname != "{name}" masquerade
                 }}
             }}
         """
 
-    def deny(self, addresses: list[str], denied: bool) -> None:
-        """Cut addresses off the outside, or let them out again. Raises ``OSError``."""
-        verb = "add" if denied else "delete"
-        # Adding first makes a deletion of what is not there succeed.
-        lines = [f"add element inet {self.bridge} denied {{ {', '.join(addresses)} }}"]
-        if not denied:
-            lines.append(f"{verb} element inet {self.bridge} denied {{ {', '.join(addresses)} }}")
-        _nft("\n".join(lines))
+    def restrict(self, address: str, egress: Egress) -> None:
+        """Put a pod's policy in force, or take it away when it is open. Raises ``OSError``."""
+        if egress:
+            _nft(egress_rules.restrict(self.bridge, address, egress))
+            self._restricted.add(address)
+        elif address in self._restricted:
+            _nft(egress_rules.release(self.bridge, address))
+            self._restricted.discard(address)
 
     def pod(self, slot: int, generation: int) -> Network:
         """Address and link of the pod in ``slot``."""
@@ -161,6 +174,13 @@ def box_lock() -> Iterator[None]:
         os.close(directory)
 
 
+def _ipv4(text: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        return None
+
+
 def _alias(link: str) -> str | None:
     try:
         return Path(f"/sys/class/net/{link}/ifalias").read_text().strip()
@@ -179,10 +199,15 @@ def _box_mtu() -> int:
     return min(found)
 
 
-def _nft(rules: str, *options: str) -> str:
+def _nft(rules: str) -> None:
+    """Carry out a script, as one transaction. Raises ``OSError``."""
+    _run_nft("-f", "-", rules=rules)
+
+
+def _run_nft(*arguments: str, rules: str = "") -> str:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     done = subprocess.run(
-        ["nft", *options, "-f", "-"],
+        ["nft", *arguments],
         input=rules,
         text=True,
         capture_output=True,

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from appliance.api import labels
+from appliance.api.egress import OPEN, Egress, egress_of, reason
 from appliance.embedded.node.apiclient import ApiClient, ApiRefused
 from appliance.embedded.node.containers import ContainerRunner, Means, host_ip
 from appliance.embedded.node.environment import Resolver
@@ -51,7 +52,7 @@ class PodWorker:
         }
         self._dirty, self._wanted = asyncio.Event(), asyncio.Event()
         self._frozen = False
-        self._denied: bool | None = None
+        self._egress: Egress | None = None
         self._written: Json = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Task[None] | None = None
@@ -104,9 +105,9 @@ class PodWorker:
         await asyncio.gather(*(runner.kill(grace) for runner in mains))
         await asyncio.gather(*(r.kill(grace) for r in self.runners.values() if r.container.sidecar))
         await self.abandon()
-        if self._denied and self._means.isolation.network is not None:
+        if self._egress and self._means.isolation.network is not None:
             with suppress(OSError):
-                await asyncio.to_thread(self._means.isolation.network.deny, [self.state.ip], False)
+                await asyncio.to_thread(self._means.isolation.network.restrict, self.state.ip, OPEN)
         for name in self.runners:
             group = self._means.isolation.group(self.spec.uid, name)
             if group is not None:
@@ -177,15 +178,15 @@ class PodWorker:
                 self._wanted.set()
 
     async def _apply_network(self) -> None:
-        denied = (self.pod["metadata"].get("labels") or {}).get(labels.ALLOW_INTERNET) == "false"
+        meta = self.pod["metadata"]
+        wanted = egress_of(meta.get("labels") or {}, meta.get("annotations") or {})
         network = self._means.isolation.network
-        if denied == self._denied or network is None:
+        if wanted == self._egress or network is None:
             return
-        if denied or self._denied is not None:
-            await asyncio.to_thread(network.deny, [self.state.ip], denied)
-        self._denied = denied
-        self.state.extra[labels.CONDITION_NETWORK] = (True, "InternetDenied" if denied else "InternetAllowed")
-        if denied or self._written:
+        await asyncio.to_thread(network.restrict, self.state.ip, wanted)
+        self._egress = wanted
+        self.state.extra[labels.CONDITION_NETWORK] = (True, reason(wanted))
+        if wanted or self._written:
             self.changed()
 
     async def _apply_freeze(self) -> None:

@@ -6,7 +6,7 @@ from quart import Blueprint, Response, request
 
 from appliance.manager import view
 from appliance.manager.api.answers import json_response, nothing
-from appliance.manager.bodies import Connect, Pause, Refresh, Resume, Timeout, read
+from appliance.manager.bodies import Connect, NetworkUpdate, Pause, Refresh, Resume, Timeout, read
 from appliance.manager.create import check_timeout
 from appliance.manager.errors import Fault, invalid, unsupported
 from appliance.manager.metadata import parse_retention
@@ -94,6 +94,16 @@ async def refresh(sandbox_id: str) -> Response:
     body = await read(Refresh, optional=True)
     entry, _ = await wired.entry(sandbox_id)
     await wired.lifecycle.refresh(entry, max(body.duration, MIN_REFRESH))
+    return nothing()
+
+
+@blueprint.put("/sandboxes/<sandbox_id>/network")
+async def set_network(sandbox_id: str) -> Response:
+    """Replace what it may reach; ``{}`` opens everything that lists had closed."""
+    wired = services()
+    entry, _ = await wired.entry(sandbox_id)
+    body = await read(NetworkUpdate, optional=True)
+    await wired.lifecycle.set_network(entry, body)
     return nothing()
 
 

@@ -10,7 +10,6 @@ from appliance.manager.services import services
 blueprint = Blueprint("unsupported", __name__)
 
 _FEATURES = (
-    ("network updates", "/sandboxes/<sandbox_id>/network", ("PUT",)),
     ("forks", "/sandboxes/<sandbox_id>/fork", ("POST",)),
     ("snapshots", "/sandboxes/<sandbox_id>/snapshots", ("POST",)),
     ("snapshots", "/snapshots", ("GET",)),

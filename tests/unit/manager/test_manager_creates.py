@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from appliance.api import labels
+from appliance.api.egress import CLOSED, OPEN, Egress, egress_of, reason
 from appliance.api.kinds import POD
 from appliance.manager.roster import traffic_token
 
@@ -26,8 +27,15 @@ REFUSED = [
     ({"envVars": {"A": "\x00"}}, "envVars.A"),
     ({"volumeMounts": [{"name": "v", "path": "/v"}]}, "volumeMounts is not supported"),
     ({"iam": {"tokens": {"a": {"audience": "x"}}}}, "iam.tokens is not supported"),
-    ({"network": {"allowOut": ["1.1.1.1"]}}, "network.allowOut is not supported"),
-    ({"network": {"denyOut": ["10.0.0.0/8"]}}, "network.denyOut is not supported"),
+    ({"network": {"allowOut": ["example.com"]}}, "you must include 'ALL_TRAFFIC' in deny out"),
+    ({"network": {"allowOut": ["*.a.io"], "denyOut": ["0.0.0.0/0"]}}, "network.allowOut is not supported"),
+    ({"network": {"allowOut": ["a.io"]}, "allow_internet_access": False}, "network.allowOut is not supported"),
+    ({"network": {"allowOut": ["no domain!"]}}, "network.allowOut: expected an IP address"),
+    ({"network": {"allowOut": ["10.1.2.3"]}}, "private networks are closed"),
+    ({"network": {"allowOut": ["2001:db8::1"]}}, "sandboxes have no IPv6"),
+    ({"network": {"denyOut": ["example.com"]}}, "network.denyOut: expected an IP address"),
+    ({"network": {"denyOut": ["1.1.1.1"] * 1001}}, "network.denyOut: expected at most 1000"),
+    ({"network": {"dnsServers": ["1.1.1.1"]}}, "network.dnsServers is not supported"),
     ({"network": {"rules": {"a.b": []}}}, "network.rules is not supported"),
     ({"network": {"egressProxy": {"address": "a:1"}}}, "network.egressProxy is not supported"),
     ({"network": {"maskRequestHost": "a b"}}, "network.maskRequestHost"),
@@ -76,16 +84,54 @@ async def test_a_private_sandbox_has_a_traffic_token_on_user_ports_only(world: A
 
 
 @pytest.mark.parametrize("body", [{"allow_internet_access": False}, {"network": {"denyOut": ["0.0.0.0/0"]}}])
-async def test_no_internet_is_a_label_that_the_node_confirms(world: Any, body: dict[str, Any]) -> None:
+async def test_no_internet_is_confirmed_by_the_node(world: Any, body: dict[str, Any]) -> None:
     """The create returns only after the pod reports that its network is cut."""
     cut = {"type": labels.CONDITION_NETWORK, "status": "True", "reason": "InternetDenied"}
     for number in range(3):
         world.cluster.change(POD, "default", f"python-{number}", {"status": {"conditions": [cut]}})
     made = await world.create(**body)
     stored = world.stored(made["sandboxID"])
-    assert stored["metadata"]["labels"][labels.ALLOW_INTERNET] == "false"
     pod = world.cluster.objects["pods", "default", stored["metadata"]["name"]]
-    assert pod["metadata"]["labels"][labels.ALLOW_INTERNET] == "false"
+    for one in (stored["metadata"], pod["metadata"]):
+        assert egress_of(one.get("labels", {}), one.get("annotations", {})) == CLOSED
+
+
+async def test_network_lists_reach_the_pod_and_can_be_replaced(world: Any) -> None:
+    """Lists become the pod's policy; PUT replaces them, keeps what it does not name, and {} opens; paused is 409."""
+
+    def node_says(name: str, policy: Egress) -> None:
+        told = {"type": labels.CONDITION_NETWORK, "status": "True", "reason": reason(policy)}
+        world.cluster.change(POD, "default", name, {"status": {"conditions": [told]}})
+
+    first = Egress(("198.51.100.0/24",), ("0.0.0.0/0",))
+    for number in range(3):
+        node_says(f"python-{number}", first)
+    asked = {"allowOut": ["198.51.100.7/24"], "denyOut": ["0.0.0.0/0", "::/0"], "maskRequestHost": "a.b"}
+    sandbox_id = (await world.create(network=asked))["sandboxID"]
+    name, path = world.stored(sandbox_id)["metadata"]["name"], f"/sandboxes/{sandbox_id}"
+
+    def pod() -> Egress:
+        meta = world.cluster.objects["pods", "default", name]["metadata"]
+        return egress_of(meta.get("labels", {}), meta.get("annotations", {}))
+
+    assert pod() == first
+    for update, policy, echo in (
+        ({"denyOut": ["203.0.113.5"]}, Egress(deny=("203.0.113.5/32",)), {"denyOut": ["203.0.113.5"]}),
+        ({"allow_internet_access": False}, CLOSED, {}),
+        ({"allowOut": ["1.1.1.1"]}, Egress(("1.1.1.1/32",), ("0.0.0.0/0",)), {"allowOut": ["1.1.1.1"]}),
+        ({"allow_internet_access": True}, OPEN, {}),
+    ):
+        node_says(name, policy)
+        answer = await world.call("PUT", f"{path}/network", json=update)
+        assert answer.status_code == 204, await answer.get_data()
+        assert pod() == policy
+        detail = await (await world.call("GET", path)).get_json()
+        assert detail["network"] == {"maskRequestHost": "a.b", **echo}
+    assert world.routes.resolve(sandbox_id, 80).mask_host == "a.b"
+    answer = await world.call("PUT", f"{path}/network", json={"denyOut": ["example.com"]})
+    assert answer.status_code == 400 and "denyOut" in (await answer.get_json())["message"]
+    await world.call("POST", f"{path}/pause")
+    assert (await world.call("PUT", f"{path}/network", json={})).status_code == 409
 
 
 async def test_the_same_idempotency_key_gives_the_same_sandbox(world: Any) -> None:

@@ -1,4 +1,4 @@
-"""The choice of a bridge: two nodes on one box never get the same one."""
+"""The choice of a bridge, which two nodes on one box never share; the text of egress policies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.embedded.node import network
+from appliance.api import labels
+from appliance.api.egress import CLOSED, OPEN, Egress, egress_of, encode, reason
+from appliance.embedded.node import egress_rules, network
 from appliance.embedded.node.network import PodNetwork, box_lock
 
 
@@ -56,3 +58,29 @@ def test_the_choice_is_made_by_one_node_at_a_time() -> None:
         order.append("first")
     thread.join(5)
     assert order == ["first", "second"]
+
+
+def test_a_policy_allows_before_it_denies() -> None:
+    """Overlapping networks are merged, since nft refuses them; everything needs no condition; empty lists no rule."""
+    text = egress_rules.restrict("br0", "10.213.0.16", Egress(("198.51.100.0/24", "198.51.100.7/32"), ("0.0.0.0/0",)))
+    rules = [line for line in text.splitlines() if line.startswith("add rule")]
+    prefix = "add rule inet br0 pod_10_213_0_16 "
+    assert rules == [f"{prefix}ip daddr {{ 198.51.100.0/24 }} return", f"{prefix}drop"]
+    only = egress_rules.restrict("br0", "10.213.0.16", Egress(deny=("203.0.113.5/32",)))
+    assert "return" not in only and "ip daddr { 203.0.113.5 } drop" in only.replace("/32", "")
+
+
+def test_a_policy_that_cannot_be_read_closes() -> None:
+    """Nothing opens by a mistake: broken JSON, broken networks, a wrong type."""
+    for text in ("{", '{"deny": ["nonsense"]}', '{"allow": 5}', "[]"):
+        assert egress_of({}, {labels.EGRESS: text}) == CLOSED
+    assert egress_of({}, {}) == OPEN and not OPEN
+
+
+def test_the_label_closes_what_lists_leave_open() -> None:
+    """Label and lists together: allowed networks stay allowed, everything else is denied; each has its own reason."""
+    some = Egress(("1.1.1.0/24",), ("2.2.2.0/24",))
+    both = egress_of({labels.ALLOW_INTERNET: "false"}, {labels.EGRESS: encode(some)})
+    assert both == Egress(("1.1.1.0/24",), ("2.2.2.0/24", "0.0.0.0/0"))
+    assert egress_of({labels.ALLOW_INTERNET: "false"}, {}) == CLOSED
+    assert len({reason(one) for one in (OPEN, CLOSED, some, both)}) == 4
