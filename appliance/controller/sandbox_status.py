@@ -1,8 +1,9 @@
 """A Sandbox's status: which differences are news, and which can wait.
 
-A pool member should cost one status write in its youth: Running and Ready at once. So "Pending", explanations and
-``observedGeneration`` wait two seconds, by which time they are mostly no longer true or needed; what somebody waits
-for (phases, Ready, pause and resume, an address) is written at once.
+A pool member should cost one status write in its youth: Running and Ready at once. So "Pending", "Running but not
+ready" of a member, and explanations wait two seconds, by which time they are mostly no longer true or needed; a mere
+``observedGeneration`` waits half a minute, which most claimed sandboxes do not live. What somebody waits for (phases of
+claimed sandboxes, Ready, pause and resume, an address) is written at once.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
+
 from appliance.api import conditions, kinds
 from appliance.api.conditions import Phase
+from appliance.api.states import in_pool
 from appliance.api.structs import Sandbox, SandboxStatus
 from appliance.controller.condition_list import as_json
 from appliance.controller.patience import Patience
@@ -19,6 +23,8 @@ from appliance.controller.world import Key, World
 
 LAZY = 2.0
 """Seconds that what is not urgent waits."""
+GENERATION_LAZY = 30.0
+"""Seconds that a new ``observedGeneration`` waits when nothing else changed: a claim moves only timers."""
 
 
 class SandboxStatusWriter:
@@ -36,8 +42,8 @@ class SandboxStatusWriter:
         if wanted == sandbox.status:
             self._patience.clear(sandbox.key)
             return None
-        if not urgent(sandbox.status, wanted):
-            left = self._patience.left(sandbox.key, LAZY)
+        if not urgent(sandbox.status, wanted, pooled=in_pool(sandbox)):
+            left = self._patience.left(sandbox.key, patience(sandbox.status, wanted))
             if left > 0:
                 return left
         patch = {"metadata": {"uid": sandbox.uid}, "status": changes(sandbox.status, wanted)}
@@ -53,11 +59,20 @@ class SandboxStatusWriter:
         self._patience.clear(key)
 
 
-def urgent(old: SandboxStatus, new: SandboxStatus) -> bool:
-    """Whether somebody may be waiting for this change."""
-    if new.phase != old.phase and not (old.phase == "" and new.phase == Phase.PENDING):
+def patience(old: SandboxStatus, new: SandboxStatus) -> float:
+    """Seconds that this change, which is not urgent, may wait."""
+    only_counted = msgspec.structs.replace(old, observed_generation=new.observed_generation) == new
+    return GENERATION_LAZY if only_counted else LAZY
+
+
+def urgent(old: SandboxStatus, new: SandboxStatus, *, pooled: bool) -> bool:
+    """Whether somebody may be waiting for this change; nobody waits for a pool member that is not ready yet."""
+    starting = old.phase in ("", Phase.PENDING) and not conditions.is_true(new.conditions, conditions.READY)
+    if new.phase != old.phase and not (
+        starting and (new.phase == Phase.PENDING or (pooled and new.phase == Phase.RUNNING))
+    ):
         return True
-    if new.sandbox_ip != old.sandbox_ip and new.phase != Phase.PENDING:
+    if new.sandbox_ip != old.sandbox_ip and new.phase != Phase.PENDING and not (pooled and starting):
         return True
     before = {item.type: item.status for item in old.conditions}
     for item in new.conditions:
