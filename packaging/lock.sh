@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the lock files anew from pyproject.toml and requirements-sdk-2.8.in: exact versions with hashes, for Python 3.11+.
+# Makes the lock files anew from pyproject.toml and requirements-*.in: exact versions with hashes, for Python 3.11+.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
@@ -9,3 +9,4 @@ compile --group build -o packaging/requirements-build.lock
 compile --extra science --group test -c packaging/requirements.lock -c packaging/requirements-build.lock pyproject.toml -o packaging/requirements-test.lock
 compile packaging/requirements-sdk-2.8.in -o packaging/requirements-sdk-2.8.lock
 compile --extra file -c packaging/requirements.lock pyproject.toml --no-emit-package debugpy --no-emit-package jedi --no-emit-package parso -o packaging/requirements-pyz.lock
+compile --no-deps packaging/requirements-kernels.in -o packaging/requirements-kernels.lock

@@ -46,5 +46,7 @@ step "the single file"
 APPLIANCE_TEST_PYZ="$ROOT/dist/appliance.pyz"
 packaging/build.sh -o "$APPLIANCE_TEST_PYZ"
 export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK APPLIANCE_TEST_PYZ
+step "kernels of other languages"
+"$ROOT/packaging/kernels.sh"
 step "unit, contract and end-to-end tests"
 exec python -m pytest "$@"

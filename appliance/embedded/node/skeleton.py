@@ -19,9 +19,9 @@ from appliance.embedded.node.staging import HOME, VENV, Installation
 
 USER_ID = 1000
 PATH = f"{VENV}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_VERSION = 3
+_VERSION = 4
 _COPIED = (
-    "alternatives", "apt", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version", "fonts",
+    "R", "alternatives", "apt", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version", "fonts",
     "gai.conf", "host.conf", "issue", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "locale.alias",
     "login.defs", "lsb-release", "magic", "mime.types", "nsswitch.conf", "openssl", "os-release", "pam.conf", "pam.d",
     "perl", "pki", "profile", "profile.d", "protocols", "redhat-release", "security", "services", "shells", "skel",
@@ -85,7 +85,7 @@ def build(root: Path, installation: Installation) -> None:
             (root / name).mkdir()
     (root / "var/run").symlink_to("/run")
     (root / "var/lock").symlink_to("/run/lock")
-    for name in _COPIED:
+    for name in (*_COPIED, *(path.name for path in Path("/etc").glob("java-*"))):
         _copy(Path("/etc", name), root / "etc" / name)
     if (root / "etc/ssl/certs/ca-certificates.crt").exists():
         # pip brings authorities of its own and would not trust those that the box's owner added.

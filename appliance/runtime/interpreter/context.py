@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from appliance.runtime.interpreter.kernels import Kernel, KernelError, Kernels, 
 
 _INTERRUPT_AGAIN: Final = 1.0
 """Seconds after which a cell that ignored an interrupt gets another."""
+_REQUESTS: Final = 2
+"""Interrupt requests that a kernel which takes no signals may ignore before it is replaced."""
 _LAST_WORDS: Final = 0.05
 """Seconds for output that is still in the socket when its kernel is gone."""
 _REPLY_TIMEOUT: Final = 10.0
@@ -243,8 +246,13 @@ class Context:
 
         async def settle() -> None:
             try:
-                while not drained.done():
-                    kernel.interrupt()
+                for attempt in itertools.count():
+                    if drained.done():
+                        break
+                    if kernel.deaf_to_signals and attempt >= _REQUESTS:
+                        kernel.kill()  # such kernels cannot interrupt every wait, and the next cell must run
+                    else:
+                        kernel.interrupt()
                     await asyncio.wait({drained}, timeout=_INTERRUPT_AGAIN)
                 self._restore(kernel, global_env, call_env)
             finally:

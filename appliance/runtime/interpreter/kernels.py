@@ -55,14 +55,15 @@ class Kernel:
     def __init__(self, kernels: Kernels, start: StartKernel, client: KernelClient) -> None:
         self.id = start.id
         self.client = client
-        self._by_message = start.interrupt_by_message
+        self.deaf_to_signals = start.interrupt_by_message
+        """Interrupted by a message only; SIGINT would end it."""
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """Exit code, or minus the signal, once the process is gone. Await it shielded."""
         self._kernels = kernels
 
     def interrupt(self) -> None:
         """Interrupt the running cell and what it started, like Ctrl-C; nothing when the kernel is idle."""
-        if self._by_message:
+        if self.deaf_to_signals:
             self.client.interrupt()
         else:
             self._kernels.signal(self.id, signal.SIGINT)
