@@ -31,6 +31,20 @@ locked_venv() {
     printf '%s' "$stamp" >"$dir/.locked"
 }
 
+# locked_npm DIR SOURCE: DIR/node_modules as SOURCE/package-lock.json pins it, with hashes; made again when that changes.
+locked_npm() {
+    local dir=$1 source=$2 stamp
+    stamp="$(node --version) $(cat "$source/package.json" "$source/package-lock.json" | sha256sum)"
+    if [ "$(cat "$dir/.locked" 2>/dev/null)" = "$stamp" ]; then return; fi
+    say "installing the locked npm packages into $dir …"
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    cp "$source/package.json" "$source/package-lock.json" "$dir/"
+    (cd "$dir" && npm ci --silent --no-audit --no-fund --ignore-scripts) ||
+        die "the packages of $source could not be installed; is an npm registry reachable?"
+    printf '%s' "$stamp" >"$dir/.locked"
+}
+
 # command_shim ROOT DIR: DIR/bin/appliance, the command of this checkout in that environment.
 command_shim() {
     cat >"$2/bin/appliance" <<EOF
