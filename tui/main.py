@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -53,6 +54,8 @@ def _screen(source: Source, settings: TuiSettings) -> int:
         glyphs=glyphs(),
         configuration=conf,
     )
+    gc.freeze()  # what was imported stays; collections need not look at it
+    gc.set_threshold(50_000, 20, 100)  # ten thousand rows are live and acyclic: full collections cost frames
     root = logging.getLogger()
     handlers, root.handlers = root.handlers, [logging.NullHandler()]  # standard error is the screen now
     try:

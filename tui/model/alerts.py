@@ -47,15 +47,22 @@ def alerts(world: World, pools: Iterable[PoolRow], watches: Iterable[WatchHealth
 
 
 def _watches(watches: Iterable[WatchHealth]) -> Iterable[Alert]:
+    """One alert for all kinds that suffer from the same thing."""
+    groups: dict[tuple[str, str], list[WatchHealth]] = {}
     for watch in watches:
-        if watch.state == "forbidden":
-            yield Alert(1, f"not allowed to watch {watch.plural}", watch.detail)
-        elif watch.state == "missing":
-            yield Alert(0, f"the cluster has no {watch.plural}", "its custom resource definitions are not installed")
-        elif watch.state in ("lost", "unauthorized"):
-            yield Alert(0, f"watch of {watch.plural} is down", watch.detail)
-        elif watch.lag is not None and watch.lag > SLOW:
+        groups.setdefault((watch.state, watch.detail), []).append(watch)
+        if watch.lag is not None and watch.lag > SLOW:
             yield Alert(2, f"watch of {watch.plural} lags", f"answers take {watch.lag:.1f} s")
+    for (state, detail), found in groups.items():
+        kinds = ", ".join(sorted(one.plural for one in found))
+        what = kinds if len(found) < 3 else f"{len(found)} kinds"
+        more = f" ({kinds})" if len(found) > 2 else ""
+        if state == "forbidden":
+            yield Alert(1, f"not allowed to watch {what}", f"{detail}{more}")
+        elif state == "missing":
+            yield Alert(0, f"the cluster has no {kinds}", "are the custom resource definitions installed?")
+        elif state in ("lost", "unauthorized"):
+            yield Alert(0, f"watch of {what} is down", f"{detail}{more}")
 
 
 def _pools(pools: Iterable[PoolRow]) -> Iterable[Alert]:

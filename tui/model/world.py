@@ -7,6 +7,7 @@ so in one value. Each change costs a few dictionary operations; nothing grows wi
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import replace
 from hashlib import sha256
@@ -39,6 +40,8 @@ class World:
         self.version = 0
         self.at = 0.0
         self.sandboxes: dict[Key, SandboxRow] = {}
+        self.order: list[Key] = []
+        """Keys of the sandboxes, sorted: kept up, since sorting ten thousand for every frame is dear."""
         self.sets: dict[Key, SandboxSet] = {}
         self.claims: dict[Key, SandboxClaim] = {}
         self.pods: dict[Key, Pod] = {}
@@ -149,6 +152,8 @@ class World:
         if old is not None:
             self._book(old, -1)
         self.sandboxes[row.key] = row
+        if old is None:
+            insort(self.order, row.key)
         claim = row.source.meta.labels.get(labels.CLAIM_NAME)
         if claim:
             self._members[row.key[0], claim][row.key] = row
@@ -156,6 +161,7 @@ class World:
     def _drop(self, row: SandboxRow, at: float) -> None:
         self._book(row, -1)
         del self.sandboxes[row.key]
+        del self.order[bisect_left(self.order, row.key)]
         pool = (row.key[0], row.template)
         if row.member and pool in self.books:
             self.books[pool].depth.set(at, self.books[pool].members[State.AVAILABLE])
@@ -237,6 +243,10 @@ class World:
             del known[:-MOMENTS_KEPT]
 
     # Readers ------------------------------------------------------------------------------------------------------
+    def sandbox_rows(self) -> list[SandboxRow]:
+        """Every sandbox, in the order of the keys."""
+        return list(map(self.sandboxes.__getitem__, self.order))
+
     def pool_rows(self, now: float) -> list[PoolRow]:
         """A row for every set."""
         return [pool_row(pool, self.books[key], now) for key, pool in self.sets.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 from appliance.kube import selectors
@@ -136,9 +137,14 @@ def arrange(rows: Sequence[R], keep: Filter, order: Order, columns: Sequence[Col
     column = next((one for one in columns if one.name == order.column), None)
     if column is None:
         return kept
-    sort = column.sort
-    valued = [(value, row.key, row) for row in kept if (value := sort(row)) is not None]
-    valued.sort(key=lambda triple: triple[1])
-    valued.sort(key=lambda triple: triple[0], reverse=order.reverse)
-    without = sorted((row for row in kept if sort(row) is None), key=lambda row: row.key)
-    return [row for _, _, row in valued] + without
+    kept.sort(key=_key)  # nearly free: the world keeps its long list in this order
+    values = list(map(column.sort, kept))
+    if None not in values:
+        kept.sort(key=column.sort, reverse=order.reverse)
+        return kept
+    valued = [row for row, value in zip(kept, values, strict=True) if value is not None]
+    valued.sort(key=column.sort, reverse=order.reverse)
+    return valued + [row for row, value in zip(kept, values, strict=True) if value is None]
+
+
+_key = attrgetter("key")

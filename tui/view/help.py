@@ -26,8 +26,8 @@ def help_lines(
             note = f"   not allowed: {refused[action.name]}" if action.name in refused else ""
             lines.append(
                 (
-                    (f"   {shown:<20} ", "accent"),
-                    (f"{action.title:<36} ", "warn" if action.danger else ""),
+                    (f"   {shown:<16} ", "accent"),
+                    (f"{action.title:<34} ", "warn" if action.danger else ""),
                     (f"{names} {action.argument}".rstrip(), "dim"),
                     (note, "bad"),
                 )
@@ -36,5 +36,5 @@ def help_lines(
     sorts = [column for column in columns if column.letter]
     if sorts:
         lines.append(text(" Sort, again to turn it", "header"))
-        lines += [((f"   {f'shift+{one.letter.lower()}':<20} ", "accent"), (one.title.lower(), "")) for one in sorts]
+        lines += [((f"   {f'shift+{one.letter.lower()}':<16} ", "accent"), (one.title.lower(), "")) for one in sorts]
     return lines

@@ -194,7 +194,7 @@ SANDBOXES = Table(
     "sandboxes",
     "Sandboxes",
     SANDBOX_COLUMNS,
-    lambda world, now: list(world.sandboxes.values()),
+    lambda world, now: world.sandbox_rows(),
     Order("name"),
     "No sandboxes. They appear as soon as a pool wants some.",
 )

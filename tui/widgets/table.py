@@ -23,6 +23,8 @@ from tui.view.columns import Column, Ink, Order, fit
 from tui.widgets.tones import COMPONENTS, Palette, scoped
 
 WIDE_GAP = 1
+CACHED = 500
+"""Painted lines kept."""
 
 
 class LiveTable(ScrollView, can_focus=True):
@@ -60,9 +62,10 @@ class LiveTable(ScrollView, can_focus=True):
         self.wide = False
         self.marked: set[Key] = set()
         self.rows: list[Any] = []
-        self._places: dict[Key, int] = {}
         self._cursor = 0
         self._palette: Palette | None = None
+        self._shown: tuple[tuple[object, ...], list[tuple[Any, str]]] = ((), [])
+        self._strips: dict[Key, tuple[Any, tuple[object, ...], Strip]] = {}
 
     # State --------------------------------------------------------------------------------------------------------
     @property
@@ -79,20 +82,55 @@ class LiveTable(ScrollView, can_focus=True):
     def show(self, rows: list[Any], now: float) -> None:
         """Show these rows from now on; the cursor stays on its object and at its height."""
         key, height = self.cursor_key, self._cursor - round(self.scroll_y)
-        self.now = now
-        self.rows = rows
-        self._places = {row.key: place for place, row in enumerate(rows)}
-        self.marked &= self._places.keys()
+        self.now, self.rows = now, rows
+        if self.marked:
+            self.marked &= {row.key for row in rows}
         size = Size(self._content_width(), len(rows) + 1)
         if size != self.virtual_size:
             self.virtual_size = size
         before = self._cursor
-        self._cursor = min(self._places.get(key, self._cursor) if key else 0, max(0, len(rows) - 1))
+        self._cursor = self._place_of(key, before) if key else 0
         if self._cursor != before and self.scroll_y > 0:
             self.scroll_to(y=max(0, self._cursor - height), animate=False, immediate=True)
         if self.cursor_key != key:
             self.post_message(self.Moved())
-        self.refresh()
+        self._refresh_changed()
+
+    def _place_of(self, key: Key, near: int) -> int:
+        """Where the object is now; where it was when it is gone."""
+        if near < len(self.rows) and self.rows[near].key == key:
+            return near
+        found = next((place for place, row in enumerate(self.rows) if row.key == key), near)
+        return min(found, max(0, len(self.rows) - 1))
+
+    def _refresh_changed(self) -> None:
+        """Ask for the lines to be painted that are not what they were; all of them when a second has passed."""
+        picture = self._picture()
+        old, self._shown = self._shown, picture
+        if old[0] != picture[0] or len(old[1]) != len(picture[1]):
+            self.refresh()
+            return
+        width = self.size.width
+        pairs = enumerate(zip(old[1], picture[1], strict=True), start=1)
+        changed = [Region(0, y, width, 1) for y, (was, now) in pairs if was[0] is not now[0] or was[1] != now[1]]
+        if changed:
+            self.refresh(*changed)
+
+    def _picture(self) -> tuple[tuple[object, ...], list[tuple[Any, str]]]:
+        """What the lines depend on together, and what each depends on by itself."""
+        first = round(self.scroll_y)
+        visible = self.rows[first : first + self.size.height]
+        common = (
+            int(self.now),
+            first,
+            self.order,
+            self.size,
+            self.wide,
+            self.empty,
+            self.has_focus,
+            len(self.rows) == 0,
+        )
+        return common, [(row, self._over(row, first + index)) for index, row in enumerate(visible)]
 
     def go(self, place: int) -> None:
         """Move the cursor to a line, as far as there are lines."""
@@ -105,10 +143,11 @@ class LiveTable(ScrollView, can_focus=True):
 
     def go_to(self, key: Key) -> bool:
         """Move the cursor to an object; False when it is not shown."""
-        place = self._places.get(key)
-        if place is not None:
+        place = self._place_of(key, self._cursor)
+        found = place < len(self.rows) and self.rows[place].key == key
+        if found:
             self.go(place)
-        return place is not None
+        return found
 
     def move(self, lines: int) -> None:
         """Move the cursor by so many lines."""
@@ -137,6 +176,14 @@ class LiveTable(ScrollView, can_focus=True):
         self.marked.clear()
         self.refresh()
 
+    def on_focus(self) -> None:
+        """The cursor is shown where the keys go."""
+        self.refresh()
+
+    def on_blur(self) -> None:
+        """The cursor is not shown elsewhere."""
+        self.refresh()
+
     # Input --------------------------------------------------------------------------------------------------------
     def on_click(self, event: events.Click) -> None:
         """Header: sort; row: cursor; row under the cursor again: open."""
@@ -163,6 +210,7 @@ class LiveTable(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         """The theme changed."""
         self._palette = None
+        self._strips.clear()
         super().notify_style_update()
 
     def on_resize(self) -> None:
@@ -190,14 +238,33 @@ class LiveTable(ScrollView, can_focus=True):
             return self._crop(self._header(self._palette), width, self._palette)
         place = round(self.scroll_y) + y - 1
         if place < len(self.rows):
-            return self._crop(self._row(place, self._palette), width, self._palette)
+            return self._cached(place, width, self._palette)
         if not self.rows and y == 2:
             words = set_cell_size(f" {self.empty}", width)
             return Strip([Segment(words, self._palette.style("dim"))], width)
         return Strip.blank(width, self._palette.base)
 
+    def _cached(self, place: int, width: int, palette: Palette) -> Strip:
+        """The line of a row: painted once a second, or when the row, its look or the columns change."""
+        row = self.rows[place]
+        look = (self._over(row, place), row.key in self.marked, int(self.now), width, round(self.scroll_x), self.wide)
+        known = self._strips.get(row.key)
+        if known is not None and known[0] is row and known[1] == look:
+            return known[2]
+        strip = self._crop(self._row(place, palette), width, palette)
+        if len(self._strips) > CACHED:
+            self._strips.clear()
+        self._strips[row.key] = (row, look, strip)
+        return strip
+
+    def _over(self, row: Any, place: int) -> str:
+        """What lies over the row's colours: cursor, mark or nothing."""
+        return "cursor" if place == self._cursor and self.has_focus else "mark" if row.key in self.marked else ""
+
     def _crop(self, strip: Strip, width: int, palette: Palette) -> Strip:
         left = round(self.scroll_x)
+        if not left and strip.cell_length == width:
+            return strip
         style = strip._segments[-1].style if strip._segments else palette.base
         return strip.crop_extend(left, left + width, style)
 
@@ -215,7 +282,7 @@ class LiveTable(ScrollView, can_focus=True):
 
     def _row(self, place: int, palette: Palette) -> Strip:
         row = self.rows[place]
-        over = "cursor" if place == self._cursor and self.has_focus else "mark" if row.key in self.marked else ""
+        over = self._over(row, place)
         gap = Segment(" ", palette.style("", over))
         pieces: list[Segment] = []
         for column, width in self._layout():
