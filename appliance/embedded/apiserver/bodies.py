@@ -39,7 +39,7 @@ def parse_object(data: bytes, media: str) -> dict[str, Any]:
     if media == protobuf.MEDIA:
         return protobuf.decode_object(data)
     if media not in ("", *JSON_TYPES):
-        raise unsupported_media(media, JSON_TYPES)
+        raise unsupported_media(JSON_TYPES)
     value = parse_yaml(data) if media == "application/yaml" else parse_json(data)
     if not isinstance(value, dict):
         raise bad_request(f"the object provided is unrecognized: expected a JSON object, got {type(value).__name__}")

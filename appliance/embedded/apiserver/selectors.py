@@ -16,10 +16,14 @@ from appliance.embedded.apiserver.store.record import Record
 Predicate = Callable[[Record], bool]
 Labels = Mapping[str, str]
 _KEY = r"(?:[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"
-_TERM = re.compile(
+_PATTERN = (
     rf"\s*(?:(?P<no>!)\s*(?P<nokey>{_KEY})|(?P<key>{_KEY})\s*"
-    r"(?:(?P<set>in|notin)\s*\((?P<values>[^)]*)\)|(?P<op>==|=|!=|>|<)\s*(?P<value>[-A-Za-z0-9_.]*))?)\s*(?:,|$)"
+    r"(?:(?P<set>in|notin)\s*\((?P<values>[^)]*)\)|(?P<op>==|=|!=|>|<)\s*(?P<value>[-A-Za-z0-9_.]*))?)"
 )
+_TERM = re.compile(_PATTERN + r"\s*(?:,|$)")
+_BEGUN = re.compile(_PATTERN)
+"""A term that something else follows."""
+_TOKEN = re.compile(r"\s*([-A-Za-z0-9_./]+|==|!=|[=!<>()])")
 
 
 def label_terms(text: str) -> list[Callable[[Labels], bool]]:
@@ -32,10 +36,22 @@ def label_terms(text: str) -> list[Callable[[Labels], bool]]:
     while position < len(text):
         match = _TERM.match(text, position)
         if match is None or match.end() == position:
-            raise bad_request(f"unable to parse requirement: found {text[position:]!r} in label selector {text!r}")
+            raise bad_request(_misread(text, position))
         terms.append(_label_term(match))
         position = match.end()
     return terms
+
+
+def _misread(text: str, position: int) -> str:
+    """What is wrong with the term at ``position``, as the real server words it where it is that precise."""
+    begun = _BEGUN.match(text, position)
+    if begun is None:
+        return f"unable to parse requirement: found {text[position:]!r} in label selector {text!r}"
+    found = _TOKEN.match(text, begun.end())
+    shown = found[1] if found is not None else ""
+    if begun["set"] or begun["op"]:
+        return f"found '{shown}', expected: ',' or 'end of string'"
+    return f"unable to parse requirement: found '{shown}', expected: in, notin, =, ==, !=, gt, lt"
 
 
 def _label_term(match: re.Match[str]) -> Callable[[Labels], bool]:
@@ -102,10 +118,7 @@ def field_terms(res: Resource, text: str) -> list[tuple[str, bool, str]]:
             raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
         path = match[1]
         if path not in ("metadata.name", "metadata.namespace", *res.selectable):
-            raise bad_request(
-                f'Unable to find "{res.api_version}, Resource={res.plural}" that match field selector "{text}": '
-                f"field label not supported: {path}"
-            )
+            raise bad_request(f"field label not supported: {path}")
         terms.append((path, match[2] != "!=", match[3]))
     return terms
 

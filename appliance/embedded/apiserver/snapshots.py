@@ -15,6 +15,7 @@ from appliance.embedded.apiserver.status import bad_request, gone
 from appliance.embedded.apiserver.store.record import Record
 
 MAX_SNAPSHOTS = 64
+NAME_BYTES = 8
 LIFETIME = 300.0
 """Seconds a snapshot is kept."""
 EXPIRED = (
@@ -32,7 +33,7 @@ class Snapshots:
     def keep(self, resource: str, version: int, records: list[Record], offset: int) -> str:
         """Remembers ``records`` and returns the token for the page from ``offset``."""
         self._sweep()
-        name = secrets.token_hex(8)
+        name = secrets.token_hex(NAME_BYTES)
         self._kept[name] = (time.monotonic() + LIFETIME, version, resource, records)
         while len(self._kept) > MAX_SNAPSHOTS:
             self._kept.popitem(last=False)
@@ -44,8 +45,11 @@ class Snapshots:
         try:
             name, offset = base64.urlsafe_b64decode(text.encode()).decode().split(":")
             position = int(offset)
+            if len(name) != 2 * NAME_BYTES:
+                raise ValueError("not a name of ours")
         except ValueError:
-            raise bad_request("continue key is not valid: it must be a token from an earlier list") from None
+            text = "invalid continue token: continue key is not valid: it must be a token from an earlier list"
+            raise bad_request(text) from None
         entry = self._kept.get(name)
         if entry is None or entry[2] != resource:
             raise gone(EXPIRED)

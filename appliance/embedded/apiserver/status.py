@@ -139,9 +139,9 @@ def too_large(limit: int) -> ApiStatus:
     return ApiStatus(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
 
 
-def unsupported_media(got: str, supported: tuple[str, ...]) -> ApiStatus:
+def unsupported_media(supported: tuple[str, ...]) -> ApiStatus:
     """415: a body in a format this server does not read."""
-    message = f"the body of the request was in an unknown format ({got or 'none'}) - accepted media types include: "
+    message = "the body of the request was in an unknown format - accepted media types include: "
     return ApiStatus(415, "UnsupportedMediaType", message + ", ".join(supported))
 
 

@@ -60,6 +60,14 @@ def stamp_new(obj: Object, namespace: str | None) -> None:
         meta["namespace"] = namespace
     meta["uid"] = new_uid()
     meta["creationTimestamp"] = now()
+    tidy(meta)
+
+
+def tidy(meta: dict[str, Any]) -> None:
+    """Drops empty maps and lists, which Kubernetes neither stores nor shows."""
+    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if name in meta and not meta[name]:
+            del meta[name]
 
 
 def restore_server_set(old: Object, new: Object) -> None:
@@ -71,6 +79,7 @@ def restore_server_set(old: Object, new: Object) -> None:
         else:
             after.pop(name, None)
     after.pop("selfLink", None)
+    tidy(after)
 
 
 def name_problem(res: Resource, name: str) -> str | None:
@@ -113,7 +122,8 @@ def _label(key: str, value: str, path: str, errors: list[FieldError]) -> None:
     elif not _VALUE.match(value):
         errors.append(_invalid(path, value, "a valid label must be an empty string or consist of alphanumeric "
                                "characters, '-', '_' or '.', and must start and end with an alphanumeric character "
-                               "(e.g. 'MyValue',  or 'my_value',  or '12345')"))  # fmt: skip
+                               "(e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+                               "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"))  # fmt: skip
 
 
 def _annotations(annotations: dict[str, str], errors: list[FieldError]) -> None:

@@ -75,11 +75,10 @@ class Rule:
             return f"Forbidden: {message}"
         if self.reason == "FieldValueRequired":
             return f"Required value: {message}"
-        from appliance.embedded.apiserver.schema.check import show_value, type_names
+        from appliance.embedded.apiserver.schema.check import show_value
 
-        shown = show_value(value) if not isinstance(value, dict | list) else f'"{type_names[type(value)]}"'
         word = "Duplicate value" if self.reason == "FieldValueDuplicate" else "Invalid value"
-        return f"{word}: {shown}: {message}"
+        return f"{word}: {message}" if isinstance(value, dict | list) else f"{word}: {show_value(value)}: {message}"
 
 
 __all__ = ["Rule", "RuleError"]

@@ -19,6 +19,14 @@ type_names = {dict: "object", list: "array", str: "string", bool: "boolean", int
 Path = tuple[Any, str | int] | None
 """A path as a linked list (parent, key): it is formatted only when there is something to say."""
 MAX_ERRORS = 100
+_BLOCKING = frozenset(
+    ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+)
+"""Mistakes after which rules are not evaluated: they would fail on what the schema already refused."""
+_UNCHECKED = (
+    "Invalid value: null: some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation"
+)
 
 
 def show_path(path: Path) -> str:
@@ -40,12 +48,17 @@ def show_value(value: Any) -> str:
 
 
 class Check:
-    """The findings of one walk: ``errors`` (refusals), ``unknown`` (pruned), ``mistyped`` (core decoding errors)."""
+    """The findings of one walk.
 
-    __slots__ = ("errors", "mistyped", "required", "unknown")
+    ``errors`` (refusals), ``broken`` (CEL rules that do not hold), ``unknown`` (pruned), ``mistyped`` (core decoding
+    errors).
+    """
+
+    __slots__ = ("broken", "errors", "mistyped", "required", "unknown")
 
     def __init__(self) -> None:
         self.errors: list[FieldError] = []
+        self.broken: list[FieldError] = []
         self.unknown: list[str] = []
         self.mistyped: list[str] = []
         self.required = True
@@ -55,6 +68,19 @@ class Check:
         """Records a refusal; beyond MAX_ERRORS they are dropped."""
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(FieldError(show_path(path), reason, detail))
+
+    def rules(self, node: Node, value: Any, old: Any, path: Path) -> None:
+        """Evaluates the node's own CEL rules."""
+        for rule in node.rules:
+            problem = rule.check(value, old)
+            if problem is not None and len(self.broken) < MAX_ERRORS:
+                self.broken.append(FieldError(show_path(path), rule.reason, rule.detail(value, problem)))
+
+    def verdict(self, ruled: bool) -> list[FieldError]:
+        """All refusals; where the schema has rules (``ruled``) but they could not be trusted, a remark instead."""
+        if ruled and any(error.reason in _BLOCKING for error in self.errors):
+            return [*self.errors, FieldError("<nil>", "FieldValueInvalid", _UNCHECKED)]
+        return [*self.errors, *self.broken]
 
     def walk(self, node: Node, value: Any, old: Any, path: Path) -> None:
         """Checks ``value`` (in place) against ``node``; ``old`` is its former value or None."""
@@ -68,10 +94,8 @@ class Check:
             self._object(node, value, old if isinstance(old, dict) else {}, path)
         elif isinstance(value, list):
             self._array(node, value, old if isinstance(old, list) else [], path)
-        for rule in node.rules:
-            problem = rule.check(value, old)
-            if problem is not None:
-                self.error(path, rule.reason, rule.detail(value, problem))
+        if node.rules:
+            self.rules(node, value, old, path)
 
     def _typed(self, node: Node, value: Any, path: Path) -> bool:
         kind = type(value)

@@ -98,7 +98,7 @@ def _type(node: Node, schema: Mapping[str, Any], path: str, errors: list[FieldEr
         node.type = kind
     if schema.get("pattern"):
         try:
-            node.pattern = re.compile(_python_pattern(schema["pattern"]))
+            node.pattern, node.pattern_text = re.compile(_python_pattern(schema["pattern"])), schema["pattern"]
         except re.error as error:
             text = f'Invalid value: "{schema["pattern"]}": must be a valid regular expression, but isn\'t: {error}'
             errors.append(FieldError(f"{path}.pattern", "FieldValueInvalid", text))

@@ -50,10 +50,14 @@ def _show(value: Any) -> str:
     return show_value(value)
 
 
-def _body(walk: Check, path: Path, value: Any, claim: str) -> None:
+def _path(path: Path) -> str:
     from appliance.embedded.apiserver.schema.check import show_path
 
-    _say(walk, path, "FieldValueInvalid", f"Invalid value: {_show(value)}: {show_path(path)} in body {claim}")
+    return show_path(path)
+
+
+def _body(walk: Check, path: Path, value: Any, claim: str) -> None:
+    _say(walk, path, "FieldValueInvalid", f"Invalid value: {_show(value)}: {_path(path)} in body {claim}")
 
 
 def _string(walk: Check, node: Node, value: str, path: Path) -> None:
@@ -62,9 +66,11 @@ def _string(walk: Check, node: Node, value: str, path: Path) -> None:
     if node.min_length is not None and len(value) < node.min_length:
         _body(walk, path, value, f"should be at least {node.min_length} chars long")
     if node.pattern is not None and not node.pattern.search(value):
-        _body(walk, path, value, f"should match '{node.pattern.pattern}'")
+        _body(walk, path, value, f"should match '{node.pattern_text}'")
     if node.format is not None and not well_formed(node.format, value):
-        _body(walk, path, value, f'must be of type {node.format}: "{value}"')
+        where = _path(path)
+        detail = f'Invalid value: {_show(value)}: {where} in body must be of type {node.format}: "{value}"'
+        _say(walk, path, "FieldValueTypeInvalid", detail)
 
 
 def _number(walk: Check, node: Node, value: float, path: Path) -> None:

@@ -41,6 +41,8 @@ class Node:
     enum: tuple[Any, ...] | None = None
     format: str | None = None
     pattern: re.Pattern[str] | None = None
+    pattern_text: str = ""
+    """The pattern as the schema has it, for messages."""
     minimum: float | None = None
     maximum: float | None = None
     exclusive_minimum: bool = False
@@ -60,6 +62,8 @@ class Node:
     """Strategic merge: key of a merged list; "" for a list of primitives that is merged."""
     retain_keys: bool = False
     rules: tuple[Rule, ...] = ()
+    ruled: bool = False
+    """Whether there are rules here or below."""
     limits: bool = False
     """Whether any of enum, format, pattern or the numeric limits is set: lets the walk skip scalars."""
     one_of: tuple[tuple[str, tuple[Node, ...]], ...] = ()
@@ -74,4 +78,6 @@ class Node:
         self.defaulted = tuple(k for k, n in self.properties.items() if n.default is not UNSET)
         checks = (self.enum, self.format, self.pattern, self.minimum, self.maximum, self.multiple_of)
         sizes = (self.min_length, self.max_length, self.min_items, self.max_items, self.min_properties)
+        below = (*self.properties.values(), self.items, self.additional)
+        self.ruled = bool(self.rules) or any(node is not None and node.ruled for node in below)
         self.limits = any(v is not None for v in (*checks, *sizes, self.max_properties)) or bool(self.one_of)

@@ -63,7 +63,7 @@ def _address(kind: str) -> Callable[[Object], str]:
 
 
 def _info(field: str) -> Callable[[Object], Any]:
-    return _at("status", "nodeInfo", field, default="<unknown>")
+    return _at("status", "nodeInfo", field)
 
 
 def _ports(obj: Object) -> str:

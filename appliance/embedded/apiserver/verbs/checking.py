@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from appliance.embedded.apiserver.objects import meta as rules
 from appliance.embedded.apiserver.objects.hooks import HOOKS, NO_HOOKS
@@ -10,8 +12,10 @@ from appliance.embedded.apiserver.objects.meta import Object
 from appliance.embedded.apiserver.objects.templates import unknown_fields as template_unknown_fields
 from appliance.embedded.apiserver.objects.templates import validate as template_validate
 from appliance.embedded.apiserver.resources import Resource
-from appliance.embedded.apiserver.schema.check import Check
-from appliance.embedded.apiserver.status import bad_request, invalid
+from appliance.embedded.apiserver.schema.check import Check, type_names
+from appliance.embedded.apiserver.status import FieldError, bad_request, invalid
+
+MAX_REPLICAS = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,7 @@ def _root(res: Resource, walk: Check, obj: Object, old: Object | None) -> None:
     for key in schema.required:
         if key not in obj:
             walk.error((None, key), "FieldValueRequired", "Required value")
-    for rule in schema.rules:
-        problem = rule.check(obj, old)
-        if problem is not None:
-            walk.error(None, rule.reason, rule.detail(obj, problem))
+    walk.rules(schema, obj, old, None)
 
 
 def _report(res: Resource, walk: Check, opts: Options, warnings: list[str]) -> None:
@@ -81,9 +82,34 @@ def _report(res: Resource, walk: Check, opts: Options, warnings: list[str]) -> N
 def validate(res: Resource, walk: Check, obj: Object, old: Object | None, subresource: str | None) -> None:
     """Metadata, kind rules and what the walk found; ApiStatus 422 naming every wrong field."""
     hooks = HOOKS.get(res.key, NO_HOOKS)
+    errors: list[FieldError] = []
     if old is None or obj["metadata"] != old["metadata"]:
-        rules.validate_meta(res, obj["metadata"], walk.errors)
-    if hooks.validate is not None and not walk.errors:
-        hooks.validate(obj, old, subresource, walk.errors)
-    if walk.errors:
-        raise invalid(res, obj["metadata"]["name"], walk.errors)
+        rules.validate_meta(res, obj["metadata"], errors)
+    if res.scale is not None:
+        _scale(res.scale.spec_replicas, obj, walk.errors)
+    errors += walk.verdict(res.schema is not None and res.schema.ruled)
+    if hooks.validate is not None and not errors:
+        hooks.validate(obj, old, subresource, errors)
+    if errors:
+        raise invalid(res, obj["metadata"]["name"], errors)
+
+
+def _scale(keys: tuple[str, ...], obj: Object, errors: list[FieldError]) -> None:
+    """The scale subresource must be able to read its number, whatever the schema allows."""
+    value: Any = obj
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    path = "".join(f".{key}" for key in keys)
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        kind = type_names[type(value)]
+        shown = value if isinstance(value, str) else json.dumps(value)
+        detail = f"Invalid value: 0: {path} accessor error: {shown} is of the type {kind}, expected int64"
+        errors.append(FieldError(path, "FieldValueInvalid", detail))
+    elif value < 0:
+        text = f"Invalid value: {value}: should be a non-negative integer"
+        errors.append(FieldError(path, "FieldValueInvalid", text))
+    elif value > MAX_REPLICAS:
+        text = f"Invalid value: {value}: should be less than or equal to {MAX_REPLICAS}"
+        errors.append(FieldError(path, "FieldValueInvalid", text))

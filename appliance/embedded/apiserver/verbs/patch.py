@@ -65,7 +65,7 @@ def _patched(call: Call, media: str, old: Object, body: Any) -> Object:
         new = strategic_merge(res.schema, old, body)
     else:
         supported = (JSON_PATCH, MERGE, APPLY) if res.custom else (JSON_PATCH, MERGE, STRATEGIC, APPLY)
-        raise unsupported_media(media, supported)
+        raise unsupported_media(supported)
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
         raise bad_request("the patch must leave an object with metadata")
     if new["metadata"] is old["metadata"]:

@@ -16,6 +16,7 @@ from appliance.embedded.apiserver.objects.hooks import HOOKS, NO_HOOKS
 from appliance.embedded.apiserver.objects.meta import Object
 from appliance.embedded.apiserver.patches.managed import track_update
 from appliance.embedded.apiserver.resources import Resource
+from appliance.embedded.apiserver.schema.check import show_value
 from appliance.embedded.apiserver.status import (
     FieldError,
     already_exists,
@@ -64,6 +65,12 @@ def options(call: Call) -> Options:
 def check_identity(call: Call, obj: Object) -> None:
     """The body's kind, apiVersion and namespace must be those of the path; ApiStatus 400 naming the difference."""
     res = call.resource
+    if res.custom and not (obj.get("kind") and obj.get("apiVersion")):
+        absent = "Kind" if not obj.get("kind") else "apiVersion"
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {res.kind}): "
+            f"Object '{absent}' is missing in '{show_value(obj)}'"
+        )
     if obj.get("kind", res.kind) != res.kind or obj.get("apiVersion", res.api_version) != res.api_version:
         raise bad_request(
             f"the object's kind {obj.get('kind')!r} in version {obj.get('apiVersion')!r} does not match the expected "
