@@ -108,10 +108,10 @@ def test_server_side(kubectl: Kubectl) -> None:
 
 
 def test_mistakes_are_named(kubectl: Kubectl) -> None:
-    """Wrong fields and kinds that are not served are refused in words."""
+    """Wrong fields and kinds that nobody serves are refused in words."""
     said = kubectl("apply", "-f", "-", stdin=pod(1).replace("image", "imagee"), ok=False)
     assert 'unknown field "spec.containers[0].imagee"' in said
-    assert "deployments" in kubectl("get", "deployments", ok=False)
+    assert "widgets" in kubectl("get", "widgets", ok=False)
     assert "yes" in kubectl("auth", "can-i", "create", "pods")
 
 

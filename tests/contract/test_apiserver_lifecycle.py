@@ -25,7 +25,7 @@ def configmap(name: str, *owners: Any, **meta: Any) -> dict[str, Any]:
 
 def gone(server: Any, path: str, name: str) -> None:
     """Returns once the watch of a namespace's ConfigMaps tells that ``name`` is deleted (at most 10 s)."""
-    connection = http.client.HTTPConnection(server.listen, timeout=10)
+    connection = server.connection(timeout=10)
     headers = {"Authorization": f"Bearer {server.token}"}
     connection.request("GET", f"{path}?watch=true&fieldSelector=metadata.name%3D{name}", headers=headers)
     answer = connection.getresponse()
@@ -81,7 +81,8 @@ def test_finalizer_holds_and_preconditions(apiserver: Any, namespace: str) -> No
 def test_pod_grace_is_the_nodes(apiserver: Any, namespace: str) -> None:
     """A bound pod stays Terminating until the node deletes it with grace 0."""
     path = f"/api/v1/namespaces/{namespace}/pods"
-    apiserver.request("POST", path, {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+    spec = {"nodeName": "box", "containers": [{"name": "c", "image": "i"}]}
+    apiserver.request("POST", path, {"metadata": {"name": "p"}, "spec": spec})
     _, pod = apiserver.request("DELETE", f"{path}/p", {"gracePeriodSeconds": 5})
     assert pod["metadata"]["deletionGracePeriodSeconds"] == 5 and pod["spec"]["nodeName"] == "box"
     assert apiserver.request("DELETE", f"{path}/p", {"gracePeriodSeconds": 0})[0] == 200
@@ -99,9 +100,9 @@ def test_namespace_empties_itself(apiserver: Any, namespace: str) -> None:
     gone(apiserver, "/api/v1/namespaces", namespace)
 
 
-def test_acknowledged_writes_survive_kill(own_apiserver: Callable[..., Any]) -> None:
+def test_acknowledged_writes_survive_kill(own_embedded: Callable[..., Any]) -> None:
     """kill -9 under parallel writes: everything acknowledged is there after the restart, and versions only rise."""
-    server = own_apiserver()
+    server = own_embedded()
     path = "/api/v1/namespaces/default/configmaps"
     acknowledged: list[tuple[str, int]] = []
     enough = threading.Event()
@@ -131,7 +132,7 @@ def test_acknowledged_writes_survive_kill(own_apiserver: Callable[..., Any]) -> 
     assert int(listing["metadata"]["resourceVersion"]) >= max(kept.values())
 
 
-def test_foreign_and_damaged_files_are_refused(own_apiserver: Callable[..., Any], tmp_path: Any) -> None:
+def test_foreign_and_damaged_files_are_refused(own_embedded: Callable[..., Any], tmp_path: Any) -> None:
     """A store file that is not ours, or not a database, is refused with words and left as it was."""
     for content in ("foreign", "garbage"):
         data = tmp_path / content
