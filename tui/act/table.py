@@ -113,7 +113,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
     Action("theme", "", "Theme", "app", argument="[NAME]", aliases=("skin",)),
     Action("screenshot", "", "Save an SVG of the screen", "app", argument="[FILE]"),
     Action("help", "question_mark,f1", "Help", "app", bar=True),
-    Action("quit", "q,ctrl+c", "Quit", "app", aliases=("q", "exit")),
+    Action("quit", "ctrl+c", "Quit", "app", aliases=("q", "exit")),
 )  # fmt: skip
 
 BY_NAME: Final = {action.name: action for action in ACTIONS}

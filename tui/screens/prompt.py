@@ -60,7 +60,7 @@ class Prompt(Horizontal):
             box.value = text
         box.cursor_position = len(text)
         self.add_class("-open")
-        box.focus()
+        self.screen.set_focus(box)  # at once: what is typed next must not become keys of the table
 
     def close(self) -> None:
         """Hide the prompt."""

@@ -155,6 +155,15 @@ async def test_keys_are_text_while_something_is_typed() -> None:
         assert screen(pilot).filter.source == "q4d"
 
 
+async def test_typing_without_a_pause_loses_no_letter() -> None:
+    """Keys that follow the slash at once are text of the filter, none is an action and none is lost."""
+    async with running() as pilot:
+        await keys(pilot, "3")
+        await pilot.press("slash", "p", "u", "q")
+        await pilot.pause()
+        assert screen(pilot).filter.source == "puq"
+
+
 async def test_shift_and_a_letter_sorts_and_again_turns() -> None:
     """The header says by what and which way."""
     async with running() as pilot:
