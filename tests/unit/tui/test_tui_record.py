@@ -73,7 +73,7 @@ def test_recordings_hold_no_values_of_environment_variables(tmp_path: Path) -> N
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     """A file that is no recording is refused by name instead of playing nothing."""
     (tmp_path / "f").write_bytes(content)
-    with pytest.raises(ValueError, match="recording|format"):
+    with pytest.raises(ValueError, match=r"recording|format"):
         read_recording(tmp_path / "f")
 
 

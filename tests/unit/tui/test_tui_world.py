@@ -76,7 +76,14 @@ def test_seconds_until_dry(claims: int, refills: int, available: int, expected: 
 
 @pytest.mark.parametrize(
     ("members", "failing", "replicas", "health"),
-    [(3, 0, 3, "full"), (2, 0, 3, "filling"), (0, 0, 3, "dry"), (1, 0, 8, "low"), (1, 1, 3, "failing"), (0, 0, 0, "idle")],
+    [
+        (3, 0, 3, "full"),
+        (2, 0, 3, "filling"),
+        (0, 0, 3, "dry"),
+        (1, 0, 8, "low"),
+        (1, 1, 3, "failing"),
+        (0, 0, 0, "idle"),
+    ],
 )  # fmt: skip
 def test_health_of_a_pool(members: int, failing: int, replicas: int, health: str) -> None:
     """One word says how a pool is; the worst true one wins."""
