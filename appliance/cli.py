@@ -278,6 +278,10 @@ def _serve(role: Coroutine[Any, Any, None]) -> int:
 def _all(options: argparse.Namespace) -> int:
     from appliance.box.main import run
 
+    if options.isolation == "namespaces" and options.kubeconfig is None:
+        from appliance.embedded.node.preflight import privileges
+
+        privileges()  # the node would refuse too, but only after half the box has been started
     settings = BoxSettings(
         data_dir=options.data_dir.absolute(),
         apiserver_listen=options.apiserver_listen,

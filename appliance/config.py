@@ -151,7 +151,7 @@ class ApiServerSettings:
     tls_key: Path | None = None
     node_name: str = "box"
     """Pods created without a node are bound to it at admission."""
-    watch_history: int = 20_000
+    watch_history: int = 5_000
     """Events kept in memory per resource for watches that resume; older ones get 410."""
     max_body: int = 3 * MIB
     """Bytes of one object, as in Kubernetes."""

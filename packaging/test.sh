@@ -21,7 +21,8 @@ while [ $# -gt 0 ]; do
 done
 
 [ "$(id -u)" = 0 ] || [ "$scope" = fast ] || die "the end-to-end tests start sandboxes and need root (or use --fast)"
-[ "$scope" = fast ] || need_programs "${BOX_PROGRAMS[@]}" "go:golang-go:builds the kubectl the tests drive" "unshare:util-linux:gives tests namespaces of their own"
+[ "$scope" = fast ] || need_programs "${BOX_PROGRAMS[@]}" "go:golang-go:builds the kubectl the tests drive" "unshare:util-linux:gives tests namespaces of their own" \
+    "node:nodejs:runs the JavaScript SDKs and the CLI" "npm:npm:installs them" "curl:curl:is what sandboxes of the tests ask with"
 locked_venv "$ROOT/.venv-test" "$ROOT/packaging/requirements-test.lock"
 export PATH="$ROOT/.venv-test/bin:$PATH" PYTHONPATH="$ROOT" VIRTUAL_ENV="$ROOT/.venv-test"
 
@@ -43,6 +44,10 @@ step "kubectl"
 APPLIANCE_TEST_KUBECTL=$("$ROOT/packaging/kubectl/build.sh")
 APPLIANCE_TEST_OLD_SDK="$ROOT/.venv-sdk-2.8"
 locked_venv "$APPLIANCE_TEST_OLD_SDK" "$ROOT/packaging/requirements-sdk-2.8.lock"
+step "JavaScript SDKs and CLI"
+APPLIANCE_TEST_JS="$ROOT/.npm-test"
+locked_npm "$APPLIANCE_TEST_JS" "$ROOT/tests/e2e/js"
+export APPLIANCE_TEST_JS
 step "the single file"
 APPLIANCE_TEST_PYZ="$ROOT/dist/appliance.pyz"
 packaging/build.sh -o "$APPLIANCE_TEST_PYZ"

@@ -69,7 +69,8 @@ CONDITION_NETWORK: Final = "appliance.agents.kruise.io/NetworkApplied"
 EGRESS: Final = "appliance.agents.kruise.io/egress"
 """Sandbox and Pod annotation: JSON of what may be reached, see ``egress.py``; absent means everything."""
 NODE_FREEZER: Final = "appliance.agents.kruise.io/freezer"
-"""Node label: ``cgroup`` when the node obeys DESIRED_STATE; absent elsewhere (the runtime's /freeze is used)."""
+"""Node label: ``cgroup`` or ``signals`` (how) when the node obeys DESIRED_STATE; absent elsewhere (the runtime's
+/freeze is used)."""
 SECURE: Final = "appliance.agents.kruise.io/secure"
 """Sandbox annotation: ``"false"`` when the delivery has no runtime access token; absent means it has one."""
 

@@ -119,7 +119,7 @@ class SandboxController:
         return Seen(
             sandbox=sandbox,
             pod=pod,
-            freezer=node is not None and node.meta.labels.get(labels.NODE_FREEZER) == "cgroup",
+            freezer=node is not None and bool(node.meta.labels.get(labels.NODE_FREEZER)),
             now=self._world.clock(),
             initialised=pod is not None and self._acts.initialised(sandbox, pod),
             loss_confirmed=confirmed,

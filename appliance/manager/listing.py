@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,8 @@ from appliance.manager.runstate import PAUSED_RUNS, Run
 MAX_LIMIT = 100
 MAX_LAYERS = 3
 """Times a metadata filter is unwrapped before it is refused."""
+_TWOFOLD = re.compile(r"(?:[^%]|%(?:25|2F|7E|21|2A|27|28|29))*", re.IGNORECASE | re.DOTALL)
+"""Encoded twice, an escape is a ``%25``, or of a character that the first pass may leave alone: ``/~!*'()``."""
 STATES = frozenset({"running", "paused"})
 
 
@@ -81,7 +84,7 @@ def parse_metadata(text: str) -> dict[str, str]:
     """A metadata filter, however often it was encoded.
 
     SDKs encode keys and values, then the pairs, some the whole again; others send the pairs encoded once, or plain.
-    A text without ``=`` is unwrapped until it has one; then every ``%`` of a twofold encoding is a ``%25``.
+    A text without ``=`` is unwrapped until it has one; then ``_TWOFOLD`` tells whether it was encoded twice.
     """
     if not text:
         return {}
@@ -89,7 +92,7 @@ def parse_metadata(text: str) -> dict[str, str]:
         if "=" in text:
             break
         text = unquote_plus(text)
-    if text.count("%") == text.count("%25"):
+    if _TWOFOLD.fullmatch(text):
         text = unquote_plus(text)
     pairs = {}
     for part in text.split("&"):

@@ -23,6 +23,8 @@ from quart import Quart
 from appliance.config import GatewaySettings
 
 BACKLOG = 1024
+_IDLE_MARGIN = 3.0
+"""Seconds: so much later than its client this server gives up an idle connection."""
 
 
 @asynccontextmanager
@@ -52,7 +54,9 @@ def _config(limits: GatewaySettings) -> Config:
     config.loglevel = "WARNING"
     config.backlog = BACKLOG
     config.keep_alive_max_requests = sys.maxsize
-    config.keep_alive_timeout = limits.idle_timeout
+    # Hypercorn notices that an idle connection was closed by its client only when this runs out, and holds the
+    # descriptor until then. The gateway reuses none after ``upstream_idle_timeout``.
+    config.keep_alive_timeout = limits.upstream_idle_timeout + _IDLE_MARGIN
     config.graceful_timeout = limits.drain_timeout
     config.h11_max_incomplete_size = limits.max_head
     config.include_server_header = False

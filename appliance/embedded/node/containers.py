@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.embedded.node import unisolated
 from appliance.embedded.node.environment import NotYet, Resolver
 from appliance.embedded.node.execution import Executor
 from appliance.embedded.node.isolation import Isolation
@@ -291,9 +292,7 @@ class ContainerRunner:
             return
         grace = float(self.spec.grace if grace is None else grace)
         deadline = time.monotonic() + grace
-        if self._cgroup is not None:
-            with suppress(OSError):
-                self._cgroup.freeze(False)
+        family = await asyncio.to_thread(self._thaw, process)
         hook = self.container.hook("preStop")
         if hook and grace > 0:
             await self._exec(hook, grace)
@@ -303,6 +302,17 @@ class ContainerRunner:
         except TimeoutError:
             process.kill(signal.SIGKILL)
             await exited(process)
+        for orphan in family:
+            orphan.kill(signal.SIGKILL)
+
+    def _thaw(self, process: ProcessId) -> list[ProcessId]:
+        """Let a paused container hear its end; returns the processes that no namespace or group will end with it."""
+        if self._cgroup is None:
+            unisolated.freeze(process, False)
+            return unisolated.tree(process)
+        with suppress(OSError):
+            self._cgroup.freeze(False)
+        return []
 
     def _exit_code(self, process: ProcessId) -> int:
         event = self.means.records.exited(self.spec.uid, self.container.name, process.pid, process.start)

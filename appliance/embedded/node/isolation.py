@@ -4,14 +4,13 @@ once.
 
 from __future__ import annotations
 
-import getpass
 import os
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from appliance.config import NodeSettings
-from appliance.embedded.node import disk, images, skeleton
+from appliance.embedded.node import disk, images, skeleton, unisolated
 from appliance.embedded.node.cgroups import Group, Hierarchy, Limits
 from appliance.embedded.node.environment import expand
 from appliance.embedded.node.network import PodNetwork
@@ -82,7 +81,7 @@ class Isolation:
         if container.wants_runtime:
             runtime = {"path": surroundings["PATH"]}
             if not self.isolated:
-                runtime |= {"host": self.ip(record.slot), "default_user": getpass.getuser()}
+                runtime |= {"host": self.ip(record.slot), **unisolated.account(exit_file.parent)}
         return Spawn(
             pod=spec.uid,
             container=container.name,

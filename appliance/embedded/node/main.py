@@ -90,6 +90,7 @@ def _isolation(settings: NodeSettings, installation: staging.Installation) -> Is
     if settings.isolation == "process":
         log.warning("isolation=process isolates nothing: pods see and can do whatever the user of this agent can")
         return Isolation(settings, Path("/"), None, None, False, library)
+    preflight.privileges()
     with box_lock():
         network = PodNetwork.claim(settings.bridge, settings.pod_cidr, settings.data_dir)
         hierarchy = preflight.check(network.bridge)

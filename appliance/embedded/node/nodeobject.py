@@ -94,7 +94,7 @@ class NodeObject:
             "kubernetes.io/hostname": name,
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": arch,
-            labels.NODE_FREEZER: "cgroup" if self._isolated else None,
+            labels.NODE_FREEZER: "cgroup" if self._isolated else "signals",
         }
 
     def _status(self, facts: dict[str, tuple[str, str, str]]) -> Json:

@@ -17,6 +17,7 @@ import aiohttp
 
 from appliance.api import labels
 from appliance.api.egress import OPEN, Egress, egress_of, reason
+from appliance.embedded.node import unisolated
 from appliance.embedded.node.apiclient import ApiClient, ApiRefused
 from appliance.embedded.node.containers import ContainerRunner, Means, host_ip
 from appliance.embedded.node.environment import Resolver
@@ -194,7 +195,7 @@ class PodWorker:
     async def _apply_freeze(self) -> None:
         wish = (self.pod["metadata"].get("annotations") or {}).get(labels.DESIRED_STATE)
         known = self.state.extra.get(labels.CONDITION_FROZEN)
-        if self._means.isolation.hierarchy is None or wish not in ("frozen", "running"):
+        if wish not in ("frozen", "running"):
             return
         frozen = wish == "frozen"
         if known is not None and known[0] == frozen:
@@ -209,6 +210,10 @@ class PodWorker:
 
     def _freeze(self, frozen: bool) -> None:
         """All groups, and wait until the kernel says so. Raises ``OSError`` when it does not in time."""
+        if self._means.isolation.hierarchy is None:
+            for process in [runner.process for runner in self.runners.values() if runner.process]:
+                unisolated.freeze(process, frozen)
+            return
         groups = [self._means.isolation.group(self.spec.uid, n) for n, r in self.runners.items() if r.process]
         for group in groups:
             if group is not None:

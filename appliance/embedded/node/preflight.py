@@ -9,15 +9,24 @@ from pathlib import Path
 from appliance.embedded.node.cgroups import Hierarchy
 
 _CAP_SYS_ADMIN, _CAP_NET_ADMIN, _CAP_SETUID = 21, 12, 7
-ADVICE = "start with --isolation=process instead, which isolates nothing: only for code you trust"
+ADVICE = (
+    "start with --isolation=process instead, which isolates nothing: only for code you trust "
+    "(as an ordinary user also with a --data-dir of yours)"
+)
 
 
 class NotPossible(RuntimeError):
     """The box lacks something; the text lists all of it and the way out."""
 
 
-def check(cgroup_name: str) -> Hierarchy:
-    """Raises ``NotPossible`` with everything that is missing."""
+def privileges() -> None:
+    """What can be told before anything else is looked at. Raises ``NotPossible`` with every missing privilege."""
+    missing = _missing_privileges()
+    if missing:
+        raise _not_possible(missing)
+
+
+def _missing_privileges() -> list[str]:
     missing: list[str] = []
     effective = _capabilities()
     for bit, name in (
@@ -27,6 +36,16 @@ def check(cgroup_name: str) -> Hierarchy:
     ):
         if not effective >> bit & 1:
             missing.append(f"{name} (run as root)")
+    return missing
+
+
+def _not_possible(missing: list[str]) -> NotPossible:
+    return NotPossible(f"isolation=namespaces is not possible here, missing: {'; '.join(missing)}. Or {ADVICE}.")
+
+
+def check(cgroup_name: str) -> Hierarchy:
+    """Raises ``NotPossible`` with everything that is missing."""
+    missing = _missing_privileges()
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     if shutil.which("nft", path=path) is None:
         missing.append("the program nft (package nftables)")
@@ -43,7 +62,7 @@ def check(cgroup_name: str) -> Hierarchy:
     except OSError as error:
         missing.append(f"writable control groups ({error})")
     if missing or hierarchy is None:
-        raise NotPossible(f"isolation=namespaces is not possible here, missing: {'; '.join(missing)}. Or {ADVICE}.")
+        raise _not_possible(missing)
     return hierarchy
 
 

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+from pathlib import Path
 from typing import NoReturn
 
 import msgspec
@@ -104,4 +105,5 @@ def _become_container(spawn: Spawn) -> NoReturn:
         )
     # HOME and PATH are each user's own; given here they would be everybody's.
     inherited = {name: value for name, value in spawn.env.items() if name not in ("HOME", "PATH")}
-    run(RuntimeSettings(system_env=inherited, **spawn.runtime), main)  # type: ignore[arg-type]
+    etc = Path(str(spawn.runtime.pop("etc", "/etc")))
+    run(RuntimeSettings(system_env=inherited, etc=etc, **spawn.runtime), main)  # type: ignore[arg-type]

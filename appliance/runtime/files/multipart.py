@@ -74,6 +74,13 @@ class MultipartParser:
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Events that ``data`` completes. Raises ``HttpError`` 400 on a malformed body."""
+        if self._state is _State.BODY and not self._buffer and data.find(self._delimiter) < 0:
+            # The middle of a file, nearly always: handed on as it came, without a copy.
+            kept = self._beginning(data)
+            self._buffer += data[len(data) - kept :]
+            if plain := data[: len(data) - kept] if kept else data:
+                yield plain
+            return
         self._buffer += data
         while True:
             before = (self._state, len(self._buffer))
@@ -95,8 +102,7 @@ class MultipartParser:
 
     def _until_boundary(self) -> Iterator[Event]:
         at = self._buffer.find(self._delimiter)
-        keep = len(self._delimiter) - 1
-        end = at if at >= 0 else max(0, len(self._buffer) - keep)
+        end = at if at >= 0 else len(self._buffer) - self._beginning(self._buffer)
         if end and self._state is _State.BODY:
             with memoryview(self._buffer) as view:
                 yield bytes(view[:end])
@@ -106,6 +112,14 @@ class MultipartParser:
             self._state = _State.AFTER_BOUNDARY
             end += len(self._delimiter)
         del self._buffer[:end]
+
+    def _beginning(self, data: bytes | bytearray) -> int:
+        """How many of the last bytes of ``data`` may be the beginning of a delimiter."""
+        tail = bytes(data[-len(self._delimiter) + 1 :])
+        at = tail.find(b"\r")
+        while at >= 0 and not self._delimiter.startswith(tail[at:]):
+            at = tail.find(b"\r", at + 1)
+        return len(tail) - at if at >= 0 else 0
 
     def _after_boundary(self) -> None:
         """Either ``--`` (the end) or optional blanks and a line end (a part)."""

@@ -182,7 +182,7 @@ class Kernels:
             directory=directory,
             cwd=cwd,
             env=self._env(),
-            user=self._user.name if self._user else None,
+            user=self._user.name if self._user and self._user.uid != os.geteuid() else None,
             memo=memo,
         )
         if language == languages.PYTHON:
@@ -245,12 +245,13 @@ def _settle(future: asyncio.Future[int] | None, value: int | Exception) -> None:
 
 def _kernel_user(settings: RuntimeSettings) -> User | None:
     """The default user, when we may become it and it exists; else None, the runtime's own account."""
-    if os.geteuid() != 0 or settings.default_user is None:
+    if settings.default_user is None:
         return None
     try:
-        return Users().get(settings.default_user)
+        user = Users(settings.etc).get(settings.default_user)
     except UnknownUser:
         return None
+    return user if os.geteuid() in (0, user.uid) else None
 
 
 def _base_directory() -> Path:

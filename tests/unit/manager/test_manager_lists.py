@@ -40,7 +40,12 @@ _PAIRS = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, valu
 _TWICE = urlencode({quote(key, safe=""): quote(value, safe="") for key, value in _ONE.items()})
 
 
-@pytest.mark.parametrize("text", [_PAIRS, quote(_PAIRS, safe=""), _TWICE, quote(_TWICE, safe=""), urlencode(_ONE)])
+_PYTHON = urlencode({quote(key): quote(value) for key, value in _ONE.items()})
+
+
+@pytest.mark.parametrize(
+    "text", [_PAIRS, quote(_PAIRS, safe=""), _TWICE, quote(_TWICE, safe=""), _PYTHON, quote(_PYTHON), urlencode(_ONE)]
+)
 def test_a_metadata_filter_is_understood_in_every_encoding(text: str) -> None:
     """Pairs encoded once or twice, the whole encoded again or not: all mean the same."""
     assert parse_metadata(text) == _ONE

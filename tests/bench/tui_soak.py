@@ -1,0 +1,104 @@
+"""What the flight deck costs: 10,000 sandboxes, 100 changes a second, CPU per frame, share of a core, memory.
+
+    python tests/bench/tui_soak.py [--objects 10000] [--rate 100] [--frames 200] [--screen 3] [--filter WORDS]
+
+The application runs headless and is told the time, so nothing waits: a frame is the changes that arrive in it, the
+reducer, the frame's painting and the compositor. CPU is that of this process; the target is 16 ms a frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import random
+import resource
+import sys
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
+
+from decks import T0, FixedSource, gone, pool, put, sandbox
+
+from tui.app import FRAME, Deck
+from tui.model.change import Change
+from tui.model.meters import percentile
+
+
+def fleet(objects: int) -> list[Change]:
+    """Ten pools with so many sandboxes, every tenth of them claimed."""
+    changes = [put(T0, pool(f"pool-{n}", objects // 10)) for n in range(10)]
+    for n in range(objects):
+        claimed = T0 - 500 + n % 400 if n % 10 == 0 else None
+        changes.append(put(T0, sandbox(f"pool-{n % 10}-{n:06}", pool=f"pool-{n % 10}", claimed=claimed)))
+    return changes
+
+
+def churn(source: FixedSource, dice: random.Random, number: int, serial: int) -> None:
+    """Deliveries, ends and newcomers in equal parts, so that the fleet keeps its size."""
+    keys = list(source.world.sandboxes) if serial % 50 == 0 or not _KEYS else _KEYS
+    _KEYS[:] = keys
+    for index in range(number):
+        row = source.world.sandboxes.get(dice.choice(keys))
+        if row is None:
+            continue
+        name, template = row.key[1], row.template
+        match index % 3:
+            case 0 if row.member:
+                change = put(source.at, sandbox(name, pool=template, claimed=source.at, version=serial + 2))
+            case 1:
+                change = gone(source.at, row.source)
+            case _:
+                change = put(source.at, sandbox(f"{template}-n{serial}-{index}", at=source.at, pool=template))
+        source.world.apply(change)
+
+
+_KEYS: list[tuple[str, str]] = []
+
+
+async def soak(arguments: argparse.Namespace) -> None:
+    """Run the frames and print the numbers."""
+    begun = time.process_time()
+    source, dice = FixedSource(fleet(arguments.objects)), random.Random(7)
+    filled = time.process_time() - begun
+    gc.freeze()  # as tui.main does
+    gc.set_threshold(50_000, 20, 100)
+    deck = Deck(source, clock_paused=True)
+    costs: list[float] = []
+    async with deck.run_test(size=(160, 50)) as pilot:
+        await pilot.press(arguments.screen)
+        await pilot.pause()
+        if arguments.filter:
+            deck.screen.set_filter(arguments.filter)  # type: ignore[attr-defined]
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for frame in range(arguments.frames):
+            source.at += FRAME
+            begun = time.process_time()
+            churn(source, dice, round(arguments.rate * FRAME), frame)
+            deck.frame()
+            await pilot.pause(0)
+            costs.append(time.process_time() - begun)
+            if frame % 20 == 0:
+                await pilot.press("j")
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    mean, most = sum(costs) / len(costs), percentile(costs, 0.99) or 0.0
+    print(f"{arguments.objects} objects reduced in {filled:.2f} s CPU ({filled / arguments.objects * 1e6:.0f} µs each)")
+    print(f"{arguments.frames} frames: mean {mean * 1000:.1f} ms, p99 {most * 1000:.1f} ms CPU a frame")
+    print(f"{mean / FRAME:.1%} of a core at {1 / FRAME:.1f} frames/s and {arguments.rate} changes/s")
+    print(f"{len(source.world.sandboxes)} sandboxes at the end, peak memory grew by {grown / 1024:.1f} MiB")
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--objects", type=int, default=10_000)
+    parser.add_argument("--rate", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--screen", default="3", choices=["1", "2", "3", "4"])
+    parser.add_argument("--filter", default="")
+    asyncio.run(soak(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
