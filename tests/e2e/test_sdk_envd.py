@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -283,6 +286,47 @@ def test_bytes_pass_through_at_any_speed(sandbox: Sandbox) -> None:
     subprocess.run(upload, input=b"0123456789" * 100_000, check=True, capture_output=True, timeout=30)
     download = ["curl", "-sS", *headers, "-r", "5-14", f"{base}/files?path=curl&username=user"]
     assert subprocess.run(download, check=True, capture_output=True, timeout=30).stdout == b"5678901234"
+
+
+def _requests(sandbox: Sandbox) -> list[bytes]:
+    """One complete request of every kind a client may abandon, as bytes."""
+    frame = json.dumps({"process": {"cmd": "/bin/sh", "args": ["-c", "yes | head -c 3000000"]}}).encode()
+    watch = json.dumps({"path": "/home/user"}).encode()
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="cut"\r\n\r\n'
+    stream = "application/connect+json"
+    kinds = [
+        (49983, "/process.Process/Start", stream, b"\0" + len(frame).to_bytes(4, "big") + frame),
+        (49983, "/filesystem.Filesystem/WatchDir", stream, b"\0" + len(watch).to_bytes(4, "big") + watch),
+        (49983, "/filesystem.Filesystem/ListDir", "application/json", b'{"path": "/home/user"}'),
+        (49983, "/files?username=user", "multipart/form-data; boundary=b", head + bytes(5000) + b"\r\n--b--\r\n"),
+        (49999, "/execute", "application/json", b'{"code": "print(1)"}'),
+    ]
+    return [
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nE2b-Sandbox-Id: {sandbox.sandbox_id}\r\nE2b-Sandbox-Port: {port}\r\n"
+        f"X-Access-Token: {sandbox._envd_access_token}\r\nAuthorization: Basic dXNlcjo=\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+        for port, path, kind, body in kinds
+    ]
+
+
+def test_clients_that_vanish_leave_nothing(sandbox: Sandbox, box: RunningBox) -> None:
+    """Clients that drop every kind of call at every stage cost the runtime no descriptor and no process."""
+    count = "ls /proc/$(pgrep -x runtime)/fd | wc -l"
+    before = int(sandbox.commands.run(count, user="root").stdout)
+    host, port = box.env["E2B_SANDBOX_URL"].removeprefix("http://").split(":")
+    for request in _requests(sandbox):
+        for part in range(1, 9):
+            with socket.create_connection((host, int(port)), timeout=10) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close is a reset
+                client.sendall(request[: len(request) * part // 8])
+                if part == 8:
+                    assert client.recv(100).startswith(b"HTTP/1.1 200")
+    settled = 0
+    deadline = time.monotonic() + 20
+    while (settled := int(sandbox.commands.run(count, user="root").stdout)) > before + 3:
+        assert time.monotonic() < deadline, f"{before} descriptors before, {settled} now"
+    assert sandbox.commands.list() == []
 
 
 def test_a_killed_sandbox_ends_its_streams_with_the_truth(box: RunningBox, monkeypatch: pytest.MonkeyPatch) -> None:

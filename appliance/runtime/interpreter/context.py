@@ -59,6 +59,8 @@ class Context:
         self._kernel: Kernel | None = None
         self._applied = dict(memo.applied)
         """Global variables that the kernel has already."""
+        self._snippets = 0
+        """Silent requests sent to this kernel (by this server process)."""
         self._starting = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
         self._settling: set[asyncio.Task[None]] = set()
@@ -90,6 +92,7 @@ class Context:
 
     def _adopt(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._snippets = 0
         self._watch = asyncio.create_task(self._revive(kernel), name=f"context {self.id}")
 
     async def _revive(self, kernel: Kernel) -> None:
@@ -179,6 +182,7 @@ class Context:
     def _set(self, changes: Mapping[str, str | None], kernel: Kernel) -> None:
         if changes and (code := languages.get(self.language).environment(changes)):
             kernel.client.execute(code, silent=True)
+            self._snippets += 1
 
     async def _events(self, kernel: Kernel, inbox: Inbox) -> AsyncIterator[Any]:
         translator = events.Translator()
@@ -197,11 +201,17 @@ class Context:
             elif message.kind == "execute_reply":
                 reply = message  # another socket: it may overtake the output, and has the last word
             elif (event := translator.event(message.kind, message.content, message.date)) is not None:
-                yield event
+                yield self._counted(event)
         if (event := translator.event(reply.kind, reply.content, reply.date)) is not None:
             yield event
         if _asked_to_exit(reply):
             await self._leave(kernel)
+
+    def _counted(self, event: dict[str, Any]) -> dict[str, Any]:
+        """``event`` with the number of the client's executions where the kernel counts ours as well."""
+        if event["type"] == "number_of_executions" and languages.get(self.language).counts_silent:
+            return {**event, "execution_count": event["execution_count"] - self._snippets}
+        return event
 
     async def _leave(self, kernel: Kernel) -> None:
         """The cell called ``exit()``: the kernel ends in a moment, and the next cell must not be sent to it."""

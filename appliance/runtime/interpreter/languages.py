@@ -31,6 +31,8 @@ class Language:
     """Names of kernel specifications that serve it; the first installed one is used."""
     environment: Callable[[Changes], str]
     """Code that applies changes and shows nothing."""
+    counts_silent: bool = False
+    """Whether the kernel counts silent requests as executions, which clients must not see."""
 
 
 def get(name: str) -> Language:
@@ -79,5 +81,5 @@ _LANGUAGES: Final = {
     "typescript": Language(("javascript", "deno"), _javascript),
     "bash": Language(("bash",), _bash),
     "r": Language(("ir", "r"), _r),
-    "java": Language(("java",), _java),
+    "java": Language(("java",), _java, counts_silent=True),
 }
