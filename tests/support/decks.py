@@ -162,7 +162,7 @@ def busy_changes() -> list[Change]:
     """A small fleet in every state: three pools (one dry, one failing), claims, a stuck pause, a long name."""
     changes = [put(T0 - 300, pool("py", 4)), put(T0 - 300, pool("dry-pool", 2)), put(T0 - 300, node())]
     changes.append(put(T0 - 300, pool("broken", 1, observedGeneration=0)))
-    changes += [put(T0 - 200 + index, sandbox(f"py-aaaa{index}", at=T0 - 200 + index)) for index in range(6)]
+    changes += [put(T0 - 200 + n, sandbox(f"py-aaaa{n}", at=T0 - 200 + n)) for n in range(6)]
     for index in range(3):
         at = T0 - 40 + 10 * index
         item = sandbox(f"py-aaaa{index}", at=T0 - 200 + index, claimed=at, shutdown=T0 + 20 + 200 * index, version=2)
