@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import __version__
+from appliance.api.labels import WORKSPACE_ENV
 from appliance.box.children import die_with_parent
 from appliance.config import (
     ApiServerSettings,
@@ -200,6 +201,15 @@ def _commands(commands: Any) -> None:
     load = verbs.add_parser("load", help="load an OCI or Docker archive")
     load.add_argument("archive", type=Path, metavar="ARCHIVE")
     load.set_defaults(run=_image_load)
+    build = verbs.add_parser("build", help="write an OCI archive of this program (no Docker, registry or root needed)")
+    build.add_argument("-o", "--output", type=Path, default=Path("appliance.tar"), metavar="FILE", help="appliance.tar")
+    build.add_argument("--name", metavar="NAME:TAG", help="docker.io/library/appliance:VERSION")
+    build.add_argument("--arch", metavar="ARCH", help="refused unless it is this machine's")
+    build.set_defaults(run=_image_build)
+    inject = commands.add_parser("inject", help="in a sidecar: place the runtime in $AGENT_RUNTIME_WORKSPACE and wait")
+    inject.add_argument("--check", action="store_true", help="only say by the exit code whether it is placed")
+    inject.add_argument("--once", action="store_true", help="end when it is placed, as an init container has to")
+    inject.set_defaults(run=_inject)
     for sub in (env, kubeconfig, status, apply, load):
         sub.add_argument("--data-dir", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="of the running box")
     for sub in (status, apply):
@@ -215,6 +225,8 @@ def _count(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments and WORKSPACE_ENV in os.environ and os.environ.get("APPLIANCE_PYZ", "").endswith("/boot.py"):
+        arguments = ["inject"]  # our image as a sidecar of the seed's manifest, which gives it no arguments
     if "--role=runtime" in arguments or arguments[:2] == ["--role", "runtime"]:
         return _runtime(arguments)
     top = parser()
@@ -423,6 +435,18 @@ def _cluster_call(call: Coroutine[Any, Any, None]) -> int:
     except KubeError as error:
         raise RuntimeError(str(error)) from error
     return 0
+
+
+def _image_build(options: argparse.Namespace) -> int:
+    from appliance.image.build import command
+
+    return command(options.output, options.name, options.arch, print)
+
+
+def _inject(options: argparse.Namespace) -> int:
+    from appliance.image.place import run
+
+    return run(options.check, options.once)
 
 
 def _image_load(options: argparse.Namespace) -> int:

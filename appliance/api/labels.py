@@ -85,6 +85,8 @@ WORKSPACE_ENV: Final = "AGENT_RUNTIME_WORKSPACE"
 """Environment variable of a container that wants the runtime; value: mount path of the shared volume."""
 RUNTIME_ENTRY: Final = "appliance-runtime"
 """Base name of the program in the workspace that the postStart hook runs: ``[WORKSPACE/appliance-runtime, start]``."""
+IMAGE_PROGRAM: Final = "/opt/appliance/appliance"
+"""The program in the image of ``appliance image build``; ``inject`` places the runtime in the workspace."""
 PORT_ENVD: Final = 49983
 PORT_INTERPRETER: Final = 49999
 PORT_TUNNEL: Final = 49982

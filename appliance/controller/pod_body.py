@@ -99,6 +99,22 @@ def _replace_image(containers: Sequence[dict[str, Any]], image: str) -> None:
     for container in containers:
         if _workspace(container):
             container["image"] = image
+            _place_runtime(container)
+
+
+def _place_runtime(container: dict[str, Any]) -> None:
+    """A sidecar places the runtime and waits; the kubelet starts the next container, whose hook needs it, only then.
+
+    An init container that is no sidecar has to end instead.
+    """
+    inject = [labels.IMAGE_PROGRAM, "inject"]
+    container.pop("command", None)
+    if container.get("restartPolicy") == "Always":
+        probe = {"exec": {"command": [*inject, "--check"]}, "periodSeconds": 1, "failureThreshold": 60}
+        container.setdefault("startupProbe", probe)
+    else:
+        container["command"] = [*inject, "--once"]
+    container.pop("args", None)  # of another program
 
 
 def _add_volumes(spec: dict[str, Any], sandbox_name: str, claims: Sequence[Mapping[str, Any]]) -> None:

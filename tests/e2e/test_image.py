@@ -1,0 +1,109 @@
+"""The built image, run without any container engine: unpacked, entered with chroot, as the user that it names."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyzfile import base_python, built, clean_environment
+
+pytestmark = pytest.mark.box
+ROLE_MODULES = (
+    "appliance.box.main", "appliance.embedded.apiserver.main", "appliance.embedded.node.main",
+    "appliance.controller.main", "appliance.manager.main", "appliance.runtime.server", "tui.main",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def archive(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``appliance.pyz image build`` writes."""
+    directory = tmp_path_factory.mktemp("image")
+    command = [base_python(), str(built()), "image", "build", "-o", str(directory / "appliance.tar")]
+    subprocess.run(command, env=clean_environment(directory), check=True, timeout=120, cwd=directory)
+    return directory / "appliance.tar"
+
+
+def member(archive: Path, name: str) -> bytes:
+    """A file of the archive."""
+    with tarfile.open(archive) as tar:
+        stream = tar.extractfile(name)
+        assert stream is not None
+        return stream.read()
+
+
+@pytest.fixture(scope="module")
+def settings(archive: Path) -> dict[str, Any]:
+    """The image's run configuration."""
+    found: dict[str, Any] = json.loads(member(archive, json.loads(member(archive, "manifest.json"))[0]["Config"]))
+    return found["config"]
+
+
+@pytest.fixture(scope="module")
+def root(archive: Path) -> Path:
+    """The unpacked image."""
+    target = archive.with_name("root")
+    for layer in json.loads(member(archive, "manifest.json"))[0]["Layers"]:
+        with tarfile.open(fileobj=io.BytesIO(member(archive, layer))) as tar:
+            tar.extractall(target, filter="tar")
+    (target / "tmp").chmod(0o1777)
+    archive.parent.chmod(0o755)
+    return target
+
+
+def enter(root: Path, settings: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run words in the image as its user, with its environment."""
+    environment = dict(entry.split("=", 1) for entry in settings["Env"])
+    command = ["/usr/sbin/chroot", f"--userspec={settings['User']}", str(root), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_its_entry_point_runs_as_nobody_in_particular(root: Path, settings: dict[str, Any]) -> None:
+    """The configured user is not root, and the entry point answers in a root file system with nothing else in it."""
+    assert settings["User"].split(":")[0] not in ("", "0", "root")
+    done = enter(root, settings, *settings["Entrypoint"], "--version")
+    assert done.stdout.startswith("appliance "), done.stderr
+    assert sorted(path.name for path in root.iterdir()) == ["etc", "opt", "tmp"]
+
+
+def test_every_role_loads_from_the_image_alone(root: Path, settings: dict[str, Any]) -> None:
+    """Interpreter, libraries and application of each role are in the tree, compiled, and write nothing."""
+    search = "import sys; sys.path[:0] = ['/opt/appliance/app', '/opt/appliance/site']; sys.dont_write_bytecode = True"
+    for module in ROLE_MODULES:
+        done = enter(
+            root, settings, "/opt/appliance/bin/python3", "-I", "-c", f"{search}; import {module}, ssl, sqlite3"
+        )
+        assert done.returncode == 0, f"{module}: {done.stderr}"
+    modules = list((root / "opt/appliance/app").rglob("*.py"))
+    assert modules
+    assert all(list((path.parent / "__pycache__").glob(f"{path.stem}.cpython-*.pyc")) for path in modules)
+
+
+def test_the_bill_of_materials_names_what_is_inside(root: Path, settings: dict[str, Any]) -> None:
+    """The label leads to a CycloneDX file that lists the libraries and their versions."""
+    path = settings["Labels"]["io.appliance.sbom"]
+    bill = json.loads((root / path.lstrip("/")).read_text())
+    names = {component["name"] for component in bill["components"]}
+    assert {"cpython", "aiohttp", "libc.so.6"} <= names
+    assert (root / "etc/ssl/certs/ca-certificates.crt").stat().st_size > 10_000
+
+
+def test_the_runtime_starts_in_an_image_that_holds_nothing(root: Path) -> None:
+    """Placed by the sidecar, started by the hook's bare exec: envd and a Python cell, without libc, shell or Python."""
+    script = Path(__file__).with_name("empty_image.py")
+    image = root.with_name("sidecar")
+    shutil.copytree(root, image, symlinks=True)
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    done = subprocess.run(
+        [*command, sys.executable, str(script), str(image)], capture_output=True, text=True, check=False, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["envd"] == 204
+    assert "['dev', 'mnt', 'proc', 'tmp']" in said["cell"]
