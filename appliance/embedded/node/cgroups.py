@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONTROLLERS = ("cpu", "memory", "pids", "freezer")
+ACCOUNTING = "cpuacct"
+"""Version 1 counts CPU time in a controller of its own; without it only the figures of metrics are coarser."""
 PERIOD = 100_000
 """Microseconds of one CPU quota period."""
 
@@ -51,11 +53,12 @@ class Hierarchy:
             left, _, right = line.partition(" - ")
             fstype, _, options = right.split(" ", 2)
             if fstype == "cgroup":
-                one.update({option: left.split(" ")[4] for option in options.split(",") if option in CONTROLLERS})
+                known = (*CONTROLLERS, ACCOUNTING)
+                one.update({option: left.split(" ")[4] for option in options.split(",") if option in known})
             elif fstype == "cgroup2":
                 two = two or left.split(" ")[4]
-        if len(one) == len(CONTROLLERS):
-            return cls(False, tuple((controller, f"{one[controller]}/{name}") for controller in CONTROLLERS))
+        if one.keys() >= set(CONTROLLERS):
+            return cls(False, tuple((controller, f"{path}/{name}") for controller, path in one.items()))
         if two and not one:
             return cls(True, tuple((controller, f"{two}/{name}") for controller in CONTROLLERS))
         raise OSError(2, f"control groups: found {sorted(one) or 'none'}, need {', '.join(CONTROLLERS)}")
@@ -122,6 +125,12 @@ class Group:
         yield "memory", "memory.max", str(limits.memory or "max"), False
         yield "memory", "memory.swap.max", "0", True
         yield "pids", "pids.max", str(limits.pids or "max"), False
+
+    def figures(self) -> dict[str, str]:
+        """Where the container's own limits and usage can be read: path below /sys/fs/cgroup inside → directory."""
+        if self.unified:
+            return {"": self.paths["memory"]}
+        return {name: self.paths[name] for name in ("cpu", ACCOUNTING, "memory") if name in self.paths}
 
     def enter(self) -> None:
         """Move the calling process in, with its future children."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.embedded.node import disk
@@ -31,6 +32,8 @@ LINKS = {
     "ptmx": "pts/ptmx",
     "core": "/proc/kcore",
 }
+CGROUPS = "/sys/fs/cgroup"
+"""Where programs look for their own limits and usage: JVMs size their heaps by it, the runtime reads its metrics."""
 _SAFE = sys.MS_NOSUID | sys.MS_NODEV | sys.MS_NOEXEC
 
 
@@ -44,6 +47,8 @@ class Assembly:
     pending: list[tuple[int, str]] = field(default_factory=list)
     """Detached mounts and the paths inside where they belong."""
     fuse: bool = False
+    figures: Mapping[str, str] = field(default_factory=dict)
+    """Control group directories to show read-only: path below ``CGROUPS`` → directory on the box."""
 
     def build(self) -> None:
         """Make the root and pivot into it. Raises ``OSError`` naming the step."""
@@ -69,6 +74,10 @@ class Assembly:
             read_only = sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
             sys.set_tree_attributes(fd, read_only, recursive=True)
             self.pending.append((fd, "/opt/appliance"))
+        for name, directory in self.figures.items():
+            fd = sys.clone_tree(directory)
+            sys.set_tree_attributes(fd, sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV)
+            self.pending.append((fd, f"{CGROUPS}/{name}".rstrip("/")))
         for mount in self.root.mounts:
             if not mount.tmpfs:
                 self.pending.append((self._volume(mount, disk_path), mount.target))
@@ -81,6 +90,8 @@ class Assembly:
             self._directory(path)
         sys.mount("proc", "/proc", "proc", _SAFE)
         sys.mount("sysfs", "/sys", "sysfs", _SAFE | sys.MS_RDONLY)
+        if self.figures and "" not in self.figures:
+            sys.mount("tmpfs", CGROUPS, "tmpfs", _SAFE, "mode=755,size=64k")
         self._files()
         for fd, target in self.pending:
             self._mount_point(target, directory=stat.S_ISDIR(os.fstat(fd).st_mode))

@@ -69,7 +69,8 @@ def _isolate(spawn: Spawn, maker: NamespaceMaker | None) -> None:
         return
     userns = maker.make(spawn.uid_start)
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    Assembly(spawn.root, userns, spawn.uid_start).build()
+    figures = Group(spawn.unified, spawn.cgroups).figures() if spawn.cgroups else {}
+    Assembly(spawn.root, userns, spawn.uid_start, figures=figures).build()
     syscalls.setns(userns, syscalls.CLONE_NEWUSER)
     syscalls.unshare(_OWN)
     os.setgroups([])

@@ -106,6 +106,22 @@ def test_groups_of_version_two(tmp_path: Path) -> None:
     assert (directory / "cgroup.freeze").read_text() == "1"
 
 
+def test_figures_of_both_versions(tmp_path: Path) -> None:
+    """What a sandbox sees of its groups: one directory in version 2; CPU, its accounting and memory in version 1."""
+    one = "\n".join(
+        f"1 1 0:1 / /c/{c} rw - cgroup cgroup rw,{c}" for c in ("cpu", "cpuacct", "memory", "pids", "freezer")
+    )
+    assert Hierarchy.find(one, "box").group("g").figures() == {
+        "cpu": "/c/cpu/box/g",
+        "cpuacct": "/c/cpuacct/box/g",
+        "memory": "/c/memory/box/g",
+    }
+    joined = one.replace("rw,cpuacct", "rw,blkio").replace("rw,cpu\n", "rw,cpu,cpuacct\n")
+    assert Hierarchy.find(joined, "box").group("g").figures()["cpuacct"] == "/c/cpu/box/g"
+    two = Hierarchy.find("1 1 0:1 / /c rw - cgroup2 cgroup2 rw", "box").group("g")
+    assert two.figures() == {"": "/c/box/g"}
+
+
 def test_missing_controllers_are_named() -> None:
     """Without control groups the error lists what is needed."""
     with pytest.raises(OSError, match="need cpu, memory, pids, freezer"):
