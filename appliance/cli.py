@@ -408,13 +408,15 @@ def _cluster_of(options: argparse.Namespace) -> KubeSettings:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from appliance.box.status import report
+    from appliance.box.status import disk_shortage, report
     from appliance.kube.cluster import Cluster
 
     async def show() -> None:
         cluster = await Cluster.connect(_cluster_of(options))
         try:
             print(await report(cluster))
+            if options.kubeconfig is None and (shortage := disk_shortage(options.data_dir)):
+                print(f"\n{shortage}")
         finally:
             await cluster.close()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 from appliance.api.corestructs import Node
 from appliance.api.kinds import NODE, SANDBOX, SANDBOXSET
 from appliance.api.states import sandbox_state
 from appliance.api.structs import Sandbox, SandboxSet
 from appliance.kube.cluster import Cluster
+
+STORE_NEEDS = 4 * 1024 * 1024
+"""Bytes without which the store soon refuses writes."""
 
 
 async def report(cluster: Cluster) -> str:
@@ -18,6 +23,13 @@ async def report(cluster: Cluster) -> str:
     sandboxes = (await cluster.list(SANDBOX)).items
     nodes = (await cluster.list(NODE)).items
     return "\n".join([*_pools(sets), "", *_sandboxes(sandboxes), "", *_nodes(nodes)])
+
+
+def disk_shortage(data_dir: Path) -> str:
+    """Says that the box's disk has no room, else empty: a full store cannot take the condition that says so."""
+    if not data_dir.is_dir() or shutil.disk_usage(data_dir).free >= STORE_NEEDS:
+        return ""
+    return f"disk: no room at {data_dir}: nothing can be created or changed until some is made"
 
 
 def _pools(sets: list[SandboxSet]) -> list[str]:

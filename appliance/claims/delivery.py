@@ -126,6 +126,9 @@ async def _settle(
         except (errors.Conflict, errors.AlreadyExists):
             if not doubtful:
                 return None
+        except errors.StorageFull:
+            if not doubtful:
+                raise
         except UNKNOWN_OUTCOME as error:
             doubtful = True
             if time.monotonic() > give_up:

@@ -12,7 +12,8 @@
     │   ├── Gone              410: continue token or watch position expired
     │   ├── Invalid           422 (and 400: the server could not make sense of it)
     │   ├── TooManyRequests   429, with retry_after
-    │   └── ServerError       5xx, with retry_after when the server named one
+    │   ├── StorageFull       507: nothing was changed
+    │   └── ServerError       other 5xx, with retry_after when the server named one
     ├── Unreachable           no answer: refused, reset, cut off, or not understandable
     ├── RequestTimeout        no answer in time
     └── ConfigError           kubeconfig or service account unusable; nothing was sent
@@ -85,6 +86,10 @@ class TooManyRequests(ApiError):
     """429: try again after ``retry_after`` seconds."""
 
 
+class StorageFull(ApiError):
+    """507: the cluster's store has no room left; unlike other 5xx it says that nothing was changed."""
+
+
 class ServerError(ApiError):
     """5xx; after a write the outcome is unknown."""
 
@@ -110,6 +115,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     410: Gone,
     422: Invalid,
     429: TooManyRequests,
+    507: StorageFull,
 }
 
 

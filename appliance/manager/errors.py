@@ -90,6 +90,8 @@ def from_kube(error: kube.KubeError) -> Fault:
             return Fault(404, "the object no longer exists")
         case kube.Conflict() | kube.AlreadyExists():
             return Fault(409, "the object was changed by somebody else at the same time, try again")
+        case kube.StorageFull():
+            return Fault(507, "the cluster's store has no room left on its disk: free space there and try again")
         case kube.Invalid():
             return Fault(400, f"the cluster refused the object: {error.message}")
         case kube.Forbidden() | kube.Unauthorized():

@@ -26,6 +26,8 @@ from appliance.embedded.node.records import Record, Slots
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
+RECORDS_RETRY = 2.0
+"""Seconds between attempts to write records that did not fit on the disk."""
 STOP_GRACE = 8.0
 """Seconds pods get when the whole node stops."""
 
@@ -50,6 +52,17 @@ class Agent:
                 self._reconcile(event)
             else:
                 self._event(event)
+
+    async def keep_records(self) -> None:
+        """Write what a full disk refused as soon as it takes it, until cancelled."""
+        while True:
+            await asyncio.sleep(RECORDS_RETRY)
+            self._means.records.write_again()
+
+    @property
+    def has_pods(self) -> bool:
+        """Whether pods live on this node, also such that no list has confirmed yet."""
+        return bool(self.workers or self._records)
 
     def _reconcile(self, listing: Listed) -> None:
         present = {pod["metadata"]["uid"] for pod in listing.items}

@@ -1,7 +1,7 @@
 """``--role=node``: the node agent's start and end, read from top to bottom.
 
-SIGTERM (and SIGINT) stops everything: pods (their layers stay), template, network, control groups. SIGKILL stops
-only the agent: sandboxes go on and the next agent adopts them.
+SIGTERM (and SIGINT) stops everything: pods (their layers stay), template, network, control groups. SIGKILL, and an
+error that ends the agent, stop only the agent: sandboxes go on and the next agent adopts them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ async def run(settings: NodeSettings) -> None:
     try:
         await means.template.connect()
         await server.start()
-        tasks = [asyncio.create_task(node.run()), asyncio.create_task(agent.run(settings.node_name))]
+        work = (node.run(), agent.run(settings.node_name), agent.keep_records())
+        tasks = [asyncio.create_task(one) for one in work]
         log.info("node %s is ready: %s", settings.node_name, SENTENCE)
         await _until(stop, tasks)
     finally:
@@ -54,7 +55,10 @@ async def run(settings: NodeSettings) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.stop()
-        await _stop(means, agent)
+        if stop.is_set() or not agent.has_pods:
+            await _stop(means, agent)
+        else:  # our own failure is no reason to end anybody's sandbox: the next agent adopts them
+            await agent.leave()
         await api.close()
 
 

@@ -6,6 +6,7 @@ layer. Written whole and renamed; a torn or foreign record counts as none.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import msgspec
 
 from appliance.embedded.node.request import Exited
+
+log = logging.getLogger(__name__)
 
 
 class ContainerRecord(msgspec.Struct):
@@ -48,6 +51,7 @@ class Records:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._unwritten: dict[str, Record] = {}
 
     def path(self, uid: str) -> Path:
         """Directory of one pod."""
@@ -74,7 +78,25 @@ class Records:
         return record if record.uid == uid else None
 
     def write(self, record: Record) -> None:
-        """Replace the record."""
+        """Replace the record. One that the disk has no room for is kept for ``write_again`` and the log says so:
+        the sandbox lives on, only an agent that is killed meanwhile would not know it.
+        """
+        try:
+            self._replace(record)
+        except OSError as error:
+            if record.uid not in self._unwritten:
+                log.error("pod %s/%s: record not written, trying on: %s", record.namespace, record.name, error)
+            self._unwritten[record.uid] = record
+        else:
+            self._unwritten.pop(record.uid, None)
+
+    def write_again(self) -> int:
+        """Try the records that could not be written; how many still cannot."""
+        for record in list(self._unwritten.values()):
+            self.write(record)
+        return len(self._unwritten)
+
+    def _replace(self, record: Record) -> None:
         directory = self.path(record.uid)
         directory.mkdir(parents=True, exist_ok=True)
         fresh = directory / ".record.new"
@@ -99,6 +121,7 @@ class Records:
         Renamed first: the template may be about to write an exit file there, and a directory that gets a new file
         while it is being emptied stays. Where renaming fails nothing is there, or the next ``load`` sweeps it.
         """
+        self._unwritten.pop(uid, None)
         doomed = self.directory / f".{uid}.gone"
         with suppress(OSError):
             self.path(uid).rename(doomed)

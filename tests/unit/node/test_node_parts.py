@@ -33,6 +33,19 @@ def test_slots_are_reused_late() -> None:
         slots.take()
 
 
+def test_a_record_that_does_not_fit_is_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A disk that refuses a record is said once and ends nothing; the record is there as soon as there is room."""
+    records = Records(tmp_path / "pods")
+    (tmp_path / "pods").write_text("in the way")
+    for slot in (4, 5):
+        records.write(Record("u1", "n", "p", slot, 1.0))
+    assert records.write_again() == 1
+    assert caplog.text.count("record not written") == 1
+    (tmp_path / "pods").unlink()
+    assert records.write_again() == 0
+    assert {uid: record.slot for uid, record in records.load().items()} == {"u1": 5}
+
+
 def test_a_removed_pod_is_gone_whatever_is_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exit file that the template writes while the directory is being emptied does not keep it there."""
     records = Records(tmp_path)

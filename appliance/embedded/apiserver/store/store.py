@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,6 +23,8 @@ from appliance.embedded.apiserver.store.record import Record, decode, make_recor
 log = logging.getLogger(__name__)
 Key = tuple[str, str, str]
 """(resource, namespace, name)."""
+FAILURE_QUIET = 10.0
+"""Seconds between two log lines about writes that fail."""
 MAX_STAGED = 5_000
 """Changes waiting for the disk; more are refused with 429."""
 
@@ -42,6 +45,8 @@ class Store:
         self._histories: dict[str, History] = {}
         self._listeners: list[Callable[[list[Change]], None]] = []
         self._closing = False
+        self._failures = 0
+        self._failure_told = -FAILURE_QUIET
         self.version = 0
         """The newest committed resourceVersion."""
         self.uids: dict[str, Key] = {}
@@ -209,12 +214,23 @@ class Store:
         for listener in self._listeners:
             listener(batch)
 
+    def _tell_failure(self, changes: int, error: BaseException) -> None:
+        """Log a failed write; repetitions of the same trouble every ten seconds only, with their number."""
+        self._failures += 1
+        now = time.monotonic()
+        if now - self._failure_told >= FAILURE_QUIET:
+            log.error(
+                "store write of %d changes failed, nothing was changed: %s (%d failed writes since this was last said)",
+                changes, error, self._failures,
+            )  # fmt: skip
+            self._failures, self._failure_told = 0, now
+
     def _fail(self, batch: list[Change], error: BaseException) -> None:
         doomed = batch + self._queue
         self._queue = []
         self._staged.clear()
         full = isinstance(error, WriteFailed) and error.full
-        log.error("store write of %d changes failed, nothing was changed: %s", len(doomed), error)
+        self._tell_failure(len(doomed), error)
         if full:
             status = storage_full(
                 f"the cluster's store has no room left on its disk: {error}; free space and try again"
