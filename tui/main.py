@@ -11,7 +11,6 @@ import sys
 import time
 from contextlib import ExitStack
 
-from tui import configuration
 from tui.feed.live import LiveSource
 from tui.feed.record import Recorder, read_recording
 from tui.feed.replay import Player
@@ -44,6 +43,7 @@ def run(settings: TuiSettings) -> int:
 
 
 def _screen(source: Source, settings: TuiSettings) -> int:
+    from tui import configuration
     from tui.app import Deck
 
     conf = configuration.load(settings.config)

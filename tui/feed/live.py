@@ -138,6 +138,8 @@ class LiveSource:
             self._note(kind.plural, "missing", "no such resource")
         except errors.Unauthorized as error:
             self._note(kind.plural, "unauthorized", f"credentials refused: {error.message}")
+        except (errors.Unreachable, errors.RequestTimeout) as error:
+            self._note(kind.plural, "lost", str(error).partition(": ")[2] or str(error))  # without method and path
         except errors.KubeError as error:
             self._note(kind.plural, "lost", str(error))
         else:

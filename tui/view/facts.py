@@ -28,11 +28,7 @@ def head(row: SandboxRow, now: float, glyphs: Glyphs) -> list[Cell]:
     state = f"{glyphs.states[STATES.index(row.state)]} {row.state.value}{' (changing)' if row.pausing else ''}"
     ends = countdown(row.end, now)
     return [
-        (
-            (f" {row.key[1]} ", "header"),
-            (f"  {state}", TONES[row.state]),
-            (f"  {row.reason}", "dim"),
-        ),
+        ((f" {row.key[1]} ", "header"), (f"  {state}", TONES[row.state]), (f"  {row.reason}", "dim")),
         (
             (" id ", "dim"),
             (row.id or "none, nobody has claimed it", "accent" if row.id else "dim"),
