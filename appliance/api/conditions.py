@@ -68,6 +68,8 @@ class Reason:
     # SandboxResumed
     CREATE_POD: Final = "CreatePod"
     RESUME_POD: Final = "ResumePod"
+    # InplaceUpdate
+    NOT_SUPPORTED: Final = "NotSupported"  # ours: the change is not carried out, and the message says what helps
     # InplaceUpdate, RuntimeInitialized, Upgrading
     SUCCEEDED: Final = "Succeeded"
     FAILED: Final = "Failed"

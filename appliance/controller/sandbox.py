@@ -12,16 +12,17 @@ import time
 
 import msgspec
 
-from appliance.api import kinds, labels
-from appliance.api.conditions import Phase
+from appliance.api import conditions, kinds, labels
+from appliance.api.conditions import Phase, Reason
 from appliance.api.corestructs import Node, Pod
-from appliance.api.structs import Sandbox, SandboxTemplate
+from appliance.api.structs import Sandbox, SandboxStatus, SandboxTemplate
 from appliance.claims.errors import InitFailed
 from appliance.controller import indexes, pod_reading
 from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_acts import SandboxActs, Trouble
 from appliance.controller.sandbox_plan import Act, Seen, decide
 from appliance.controller.sandbox_status import SandboxStatusWriter
+from appliance.controller.template_source import outdated
 from appliance.controller.timers import Stroke, due, pause_patch
 from appliance.controller.world import Key, World
 from appliance.kube import errors
@@ -109,6 +110,7 @@ class SandboxController:
                 continue
             await self._try(act, seen, key)
         wanted = msgspec.structs.replace(decision.status, observed_generation=sandbox.meta.generation)
+        self._tell_unsupported(sandbox, wanted)
         wait = await self._status.write(sandbox, wanted)
         return self._again(key, timer.next, wait, continued=bool(decision.acts))
 
@@ -124,7 +126,14 @@ class SandboxController:
             initialised=pod is not None and self._acts.initialised(sandbox, pod),
             loss_confirmed=confirmed,
             trouble=trouble.message if trouble is not None else "",
+            outdated=pod is not None and outdated(self._world, sandbox, pod),
         )
+
+    def _tell_unsupported(self, sandbox: Sandbox, wanted: SandboxStatus) -> None:
+        """An event beside the condition that refuses an update, when it appears."""
+        said = conditions.find(wanted.conditions, conditions.INPLACE_UPDATE)
+        if said is not None and said.reason == Reason.NOT_SUPPORTED and said not in sandbox.status.conditions:
+            self._world.events.say(kinds.SANDBOX, sandbox, "UpdateNotSupported", said.message)
 
     async def _try(self, act: Act, seen: Seen, key: Key) -> None:
         """Do it; a failure that is about this sandbox becomes its trouble and is tried again later."""

@@ -14,7 +14,7 @@ from enum import Enum
 import msgspec
 
 from appliance.api import conditions, labels, times
-from appliance.api.conditions import RUNTIME_INITIALIZED, SANDBOX_PAUSED, SANDBOX_RESUMED, Phase, Reason
+from appliance.api.conditions import INPLACE_UPDATE, RUNTIME_INITIALIZED, SANDBOX_PAUSED, SANDBOX_RESUMED, Phase, Reason
 from appliance.api.corestructs import Pod
 from appliance.api.structs import PodInfo, Sandbox, SandboxStatus
 from appliance.controller import pod_reading
@@ -34,6 +34,13 @@ class Act(Enum):
     RELEASE = "remove the finalizer"
 
 
+_TEMPLATE_CHANGED = (
+    "the template was changed after the pod was made, and running sandboxes are not updated: the pod keeps the old one "
+    "until the sandbox is deleted and made anew, or is paused with pauseStrategy Stop and resumed"
+)
+_UPGRADE_POLICY = "spec.upgradePolicy is not carried out: running sandboxes are not updated"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seen:
     """What the controller sees at one moment."""
@@ -49,6 +56,8 @@ class Seen:
     loss_confirmed: bool = False
     trouble: str = ""
     """Why the pod could not be created or initialised last time."""
+    outdated: bool = False
+    """Whether the template is another one than the pod was made from."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +178,17 @@ def _running(seen: Seen) -> Decision:
     status = _unmark(_mirror(seen, pod), SANDBOX_PAUSED)
     if seen.initialised and _restarted(seen, pod):
         status = _mark(seen, status, RUNTIME_INITIALIZED, True, Reason.SUCCEEDED, pod_reading.incarnation(pod))
-    return Decision(status)
+    return Decision(_say_unsupported(seen, status))
+
+
+def _say_unsupported(seen: Seen, status: SandboxStatus) -> SandboxStatus:
+    """A wish for an update of the running pod is refused in words, until it is taken back."""
+    if seen.outdated:
+        return _mark(seen, status, INPLACE_UPDATE, False, Reason.NOT_SUPPORTED, _TEMPLATE_CHANGED)
+    if seen.sandbox.spec.upgrade_policy is not None:
+        return _mark(seen, status, INPLACE_UPDATE, False, Reason.NOT_SUPPORTED, _UPGRADE_POLICY)
+    said = conditions.find(status.conditions, INPLACE_UPDATE)
+    return _unmark(status, INPLACE_UPDATE) if said is not None and said.reason == Reason.NOT_SUPPORTED else status
 
 
 def _start_pause(seen: Seen, pod: Pod) -> Decision:

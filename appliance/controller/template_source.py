@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.api import kinds, labels
+from appliance.api.corestructs import Pod
 from appliance.api.structs import Sandbox, SandboxTemplate
 from appliance.controller.revision import TemplateProblem, hash_of
 from appliance.controller.world import World
@@ -42,6 +43,21 @@ async def template_source(world: World, sandbox: Sandbox) -> Source:
         raise TemplateProblem("spec.template or spec.templateRef: expected exactly one, got none")
     known = sandbox.meta.labels.get(labels.TEMPLATE_HASH) if spec.template_ref is not None else None
     return Source(template, claims, known or hash_of(template))
+
+
+def outdated(world: World, sandbox: Sandbox, pod: Pod) -> bool:
+    """Whether the pod was made from another template than the sandbox names now, as far as that is known here."""
+    made_from = pod.meta.labels.get(labels.POD_TEMPLATE_HASH)
+    spec = sandbox.spec
+    if not made_from:
+        return False
+    if spec.template is not None:
+        return hash_of(spec.template) != made_from
+    found = world.templates.get(sandbox.namespace, spec.template_ref.name) if spec.template_ref is not None else None
+    if found is None or not found.spec.template:
+        return False
+    wanted = found.meta.labels.get(labels.TEMPLATE_HASH) or sandbox.meta.labels.get(labels.TEMPLATE_HASH)
+    return (wanted or hash_of(found.spec.template)) != made_from
 
 
 async def _referenced(world: World, namespace: str, name: str) -> SandboxTemplate:
