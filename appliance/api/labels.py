@@ -53,6 +53,8 @@ OWNER_SCALE_DOWN: Final = "__manager_scale_down"
 FINALIZER_SANDBOX: Final = f"{GROUP}/sandbox"
 
 E2B_PREFIX: Final = f"e2b.{GROUP}/"
+TAG_PREFIX: Final = f"tag.{E2B_PREFIX}"
+"""SandboxSet label ``<prefix><tag>``: the tag names this template; the value is when, in unix seconds."""
 SHOULD_INIT_ENVD: Final = f"{E2B_PREFIX}should-init-envd"
 E2B_METADATA: Final = f"{E2B_PREFIX}metadata"
 """Sandbox: JSON object of the user's E2B metadata, byte for byte; the truth for the E2B API."""

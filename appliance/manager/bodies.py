@@ -118,6 +118,20 @@ class Refresh(Body):
     duration: Annotated[int, Field(ge=0, le=3600)] = 0
 
 
+class AssignTags(Body):
+    """``POST /templates/tags``."""
+
+    target: Annotated[str, Field(max_length=256)]
+    tags: list[str]
+
+
+class RemoveTags(Body):
+    """``DELETE /templates/tags``."""
+
+    name: Annotated[str, Field(max_length=256)]
+    tags: list[str]
+
+
 class NewApiKey(Body):
     """``POST /api-keys``."""
 

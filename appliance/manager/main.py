@@ -44,6 +44,7 @@ from appliance.manager.sandbox_logs import SandboxLogs
 from appliance.manager.services import Services
 from appliance.manager.serving import serving
 from appliance.manager.sizes import Sizer
+from appliance.manager.tags import Tags
 from appliance.manager.team_metrics import TeamMetrics
 from appliance.manager.templates import Templates
 
@@ -141,6 +142,7 @@ async def _serve(
         creator=Creator(engine, templates, roster.get),
         replays=Replays(roster),
         templates=templates,
+        tags=Tags(cluster, caches.sets),
         sizer=sizer,
         guests=guests,
         journal=journal,

@@ -25,6 +25,7 @@ from appliance.manager.roster import Entry, Roster
 from appliance.manager.runstate import Run
 from appliance.manager.sandbox_logs import SandboxLogs
 from appliance.manager.sizes import Sizer
+from appliance.manager.tags import Tags
 from appliance.manager.team_metrics import TeamMetrics
 from appliance.manager.templates import Templates
 
@@ -54,6 +55,7 @@ class Services:
     creator: Creator
     replays: Replays
     templates: Templates
+    tags: Tags
     sizer: Sizer
     guests: Guests
     journal: Journal

@@ -1,4 +1,4 @@
-"""Templates: SandboxSets, seen through the E2B API. Read-only; they are made and deleted in the cluster.
+"""Templates: SandboxSets, seen through the E2B API. Read-only but for tags; made and deleted in the cluster.
 
 The template id is the set's name. Sets of the same name in several namespaces are one template to an admin key, which
 claims from whichever has stock; any other key sees its own namespace only.
@@ -17,8 +17,8 @@ from appliance.kube.informer import Informer
 from appliance.manager.errors import Fault, invalid, template_not_found
 from appliance.manager.keys.model import ApiKey
 from appliance.manager.sizes import Sizer
+from appliance.manager.tags import DEFAULT_TAG, tags_of
 
-DEFAULT_TAG = "default"
 ALIASES: Mapping[str, str] = {"code-interpreter-v1": "code-interpreter"}
 """Names that SDKs use by themselves, and the template they mean unless one of that very name exists."""
 
@@ -33,16 +33,19 @@ class Templates:
         self._sets = sets
         self._sizer = sizer
 
-    def resolve(self, key: ApiKey, text: str) -> tuple[str | None, str]:
+    def resolve(self, key: ApiKey, text: str, *, field: str = "templateID") -> tuple[str | None, str]:
         """Namespace (None: any) and name of the template that ``[namespace/]name[:tag]`` means.
 
         Raises:
-            Fault: 400 for what is no template name, 404 for an unknown template or tag.
+            Fault: 400 for what is no template name (naming ``field``), 404 for an unknown template or tag.
         """
-        namespace, name = self._parse(text)
+        namespace, name, tag = _parse(text, field)
         found = self._named(key, namespace, name) or self._named(key, namespace, ALIASES.get(name, name))
         if not found:
             raise template_not_found(text)
+        found = [one for one in found if tag == DEFAULT_TAG or tag in tags_of(one)]
+        if not found:
+            raise Fault(404, f"tag '{tag}' does not exist for template '{name}'")
         own = [one for one in found if one.namespace == key.team]
         chosen = (own or found)[0]
         return (chosen.namespace if own or len(found) == 1 else None), chosen.name
@@ -51,9 +54,9 @@ class Templates:
         """The template's own name for a name or alias; an unknown one is returned as it is."""
         return name if self._named(key, None, name) else ALIASES.get(name, name)
 
-    def find(self, key: ApiKey, text: str) -> SandboxSet:
+    def find(self, key: ApiKey, text: str, *, field: str = "templateID") -> SandboxSet:
         """The set behind a template id or alias; the same rules."""
-        namespace, name = self.resolve(key, text)
+        namespace, name = self.resolve(key, text, field=field)
         return self._named(key, namespace, name)[0]
 
     def visible(self, key: ApiKey) -> list[SandboxSet]:
@@ -63,14 +66,6 @@ class Templates:
 
     def _named(self, key: ApiKey, namespace: str | None, name: str) -> list[SandboxSet]:
         return [one for one in self.visible(key) if one.name == name and namespace in (None, one.namespace)]
-
-    def _parse(self, text: str) -> tuple[str | None, str]:
-        match = _GRAMMAR.fullmatch(text.lower())
-        if match is None:
-            raise invalid("templateID", f"expected [namespace/]name[:tag], got {text[:80]!r}")
-        if match["tag"] not in (None, DEFAULT_TAG):
-            raise Fault(404, f"tag '{match['tag']}' does not exist for template '{match['name']}'")
-        return match["namespace"], match["name"]
 
     def render(self, pool: SandboxSet) -> dict[str, Any]:
         """``Template``."""
@@ -112,9 +107,18 @@ class Templates:
         return view | {"builds": [build]}
 
     def render_tags(self, pool: SandboxSet) -> list[dict[str, Any]]:
-        """``TemplateTag[]``: the one tag every template has."""
+        """``TemplateTag[]``: the one tag every template has, and those it was given."""
         created = _instant(pool.meta.creation_timestamp)
-        return [{"tag": DEFAULT_TAG, "buildID": build_id(pool), "createdAt": created}]
+        found = {one: times.format(at, micro=True) if at else created for one, at in tags_of(pool).items()}
+        named = {DEFAULT_TAG: created, **dict(sorted(found.items()))}
+        return [{"tag": tag, "buildID": build_id(pool), "createdAt": at} for tag, at in named.items()]
+
+
+def _parse(text: str, field: str) -> tuple[str | None, str, str]:
+    match = _GRAMMAR.fullmatch(text.lower())
+    if match is None:
+        raise invalid(field, f"expected [namespace/]name[:tag], got {text[:80]!r}")
+    return match["namespace"], match["name"], match["tag"] or DEFAULT_TAG
 
 
 def build_id(pool: SandboxSet) -> str:

@@ -1,6 +1,6 @@
 """The E2B API's resources: one blueprint a file. Handlers parse, call one service, and render; nothing else."""
 
-from appliance.manager.api import keys, lifecycle, logs, operations, sandboxes, teams, templates, unsupported
+from appliance.manager.api import keys, lifecycle, logs, operations, sandboxes, tags, teams, templates, unsupported
 
 BLUEPRINTS = (
     sandboxes.blueprint,
@@ -8,6 +8,7 @@ BLUEPRINTS = (
     templates.blueprint,
     logs.blueprint,
     teams.blueprint,
+    tags.blueprint,
     keys.blueprint,
     operations.blueprint,
     unsupported.blueprint,

@@ -24,7 +24,6 @@ _FEATURES = (
     ("template builds", "/templates/<template_id>/builds/<build_id>/logs", ("GET",)),
     ("template updates", "/templates/<path:template_id>", ("PATCH",)),
     ("template updates", "/v2/templates/<path:template_id>", ("PATCH",)),
-    ("template tags", "/templates/tags", ("POST", "DELETE")),
     ("volumes", "/volumes", ("GET", "POST")),
     ("volumes", "/volumes/<volume_id>", ("GET", "DELETE")),
     ("secrets", "/secrets", ("GET", "POST")),

@@ -42,6 +42,7 @@ from appliance.manager.sampler import Sampler
 from appliance.manager.sandbox_logs import SandboxLogs
 from appliance.manager.services import Services
 from appliance.manager.sizes import Sizer
+from appliance.manager.tags import Tags
 from appliance.manager.team_metrics import TeamMetrics
 from appliance.manager.templates import Templates
 
@@ -276,6 +277,7 @@ class World:
             creator=Creator(self.engine, templates, self.roster.get),
             replays=Replays(self.roster),
             templates=templates,
+            tags=Tags(cluster, self.caches.sets),
             sizer=sizer,
             guests=self.guests,
             journal=self.journal,
