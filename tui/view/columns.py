@@ -82,6 +82,8 @@ class Filter:
     pattern: re.Pattern[str] | None = None
     inverse: bool = False
     labels: selectors.Matches | None = None
+    word: str = ""
+    """Set when the filter is a plain word, which is looked for some times faster than a pattern."""
 
     def __call__(self, row: Any) -> bool:
         """Whether the row stays."""
@@ -90,6 +92,15 @@ class Filter:
         if self.pattern is None:
             return True
         return (self.pattern.search(row.text) is not None) is not self.inverse
+
+    def select(self, rows: Sequence[R]) -> list[R]:
+        """The rows that stay."""
+        if not self.source:
+            return list(rows)
+        if self.word:
+            word, wanted = self.word, not self.inverse
+            return [row for row in rows if (word in row.text) is wanted]
+        return [row for row in rows if self(row)]
 
 
 def parse_filter(source: str) -> Filter:
@@ -105,10 +116,14 @@ def parse_filter(source: str) -> Filter:
     if not body:
         return Filter(words)
     try:
-        pattern = re.compile(body.lower())
+        pattern = re.compile(body, re.IGNORECASE)
     except re.error:
-        pattern = re.compile(re.escape(body.lower()))
-    return Filter(words, pattern=pattern, inverse=inverse)
+        pattern = re.compile(re.escape(body), re.IGNORECASE)
+    return Filter(words, pattern=pattern, inverse=inverse, word=body.lower() if _PLAIN.fullmatch(body) else "")
+
+
+_PLAIN = re.compile(r"[\w \-/,:]+")
+"""Words without a character that means something in an expression."""
 
 
 def labels_of(row: Any) -> Mapping[str, str]:
@@ -133,7 +148,7 @@ class Order:
 
 def arrange(rows: Sequence[R], keep: Filter, order: Order, columns: Sequence[Column[R]]) -> list[R]:
     """The rows that pass, in order; ties, and rows without a value, are in the order of their keys."""
-    kept = [row for row in rows if keep(row)] if keep.source else list(rows)
+    kept = keep.select(rows)
     column = next((one for one in columns if one.name == order.column), None)
     if column is None:
         return kept

@@ -113,6 +113,8 @@ ROWS = [Item(("a", "one"), "a one red", 3), Item(("b", "two"), "b two blue", Non
         ("!red", ["two"]),
         ("o.e", ["one"]),
         ("t(", []),
+        (r"^\D+$", ["one", "two", "six"]),
+        ("ONE|SIX", ["one", "six"]),
         ("b two", ["two"]),
         ("!", ["one", "two", "six"]),
     ],
