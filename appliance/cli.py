@@ -161,6 +161,7 @@ def _role_flags(into: argparse.ArgumentParser) -> None:
         help="--role=all: a resolver that answers --domain and all below it, for a nameserver line in resolv.conf",
     )
     gateway.add_argument("--domain", default=os.environ.get("APPLIANCE_DOMAIN"), help="E2B domain given to clients")
+    gateway.add_argument("--api-key-file", type=Path, metavar="FILE", help="--role=manager: the first API key")
     gateway.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM; turns TLS on")
     gateway.add_argument("--tls-key", type=Path, metavar="FILE", help="private key, PEM")
     controller = into.add_argument_group("--role=controller")
@@ -206,6 +207,7 @@ def _commands(commands: Any) -> None:
     build.add_argument("--name", metavar="NAME:TAG", help="docker.io/library/appliance:VERSION")
     build.add_argument("--arch", metavar="ARCH", help="refused unless it is this machine's")
     build.set_defaults(run=_image_build)
+    _install_flags(commands.add_parser("install", help="print the manifests for a Kubernetes cluster, for kubectl"))
     inject = commands.add_parser("inject", help="in a sidecar: place the runtime in $AGENT_RUNTIME_WORKSPACE and wait")
     inject.add_argument("--check", action="store_true", help="only say by the exit code whether it is placed")
     inject.add_argument("--once", action="store_true", help="end when it is placed, as an init container has to")
@@ -214,6 +216,19 @@ def _commands(commands: Any) -> None:
         sub.add_argument("--data-dir", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="of the running box")
     for sub in (status, apply):
         sub.add_argument("--kubeconfig", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="another cluster")
+
+
+def _install_flags(install: argparse.ArgumentParser) -> None:
+    install.add_argument("--image", required=True, metavar="NAME:TAG", help="as nodes have it (appliance image build)")
+    install.add_argument("--domain", default=argparse.SUPPRESS, metavar="NAME", help="E2B domain given to clients")
+    install.add_argument(
+        "--api-key-secret", default="appliance-api-key", metavar="NAME", help="its api-key is the first"
+    )
+    install.add_argument("--tls-secret", metavar="NAME", help="of type kubernetes.io/tls; without it plain HTTP")
+    install.add_argument("--managers", type=int, default=2, metavar="N", help="replicas (2)")
+    install.add_argument("--controllers", type=int, default=2, metavar="N", help="replicas, one leads (2)")
+    install.add_argument("--sandbox-namespace", action="append", metavar="NAME", help="of pools; repeat (default)")
+    install.set_defaults(run=_install)
 
 
 def _count(text: str) -> int:
@@ -340,12 +355,13 @@ def _manager(options: argparse.Namespace) -> int:
     from appliance.manager.main import run
 
     settings = ManagerSettings(kube=_kube(options, "manager"), gateway=_gateway(options), domain=options.domain)
-    run_dir = options.data_dir / "run"
+    run_dir, key = options.data_dir / "run", options.data_dir / "api-key"
     if run_dir.is_dir():
-        key = options.data_dir / "api-key"
         settings = replace(
             settings, control_socket=run_dir / "manager.sock", initial_key_file=key if key.exists() else None
         )
+    if options.api_key_file is not None:
+        settings = replace(settings, initial_key_file=options.api_key_file)
     return _serve(run(settings))
 
 
@@ -437,6 +453,22 @@ def _cluster_call(call: Coroutine[Any, Any, None]) -> int:
     except KubeError as error:
         raise RuntimeError(str(error)) from error
     return 0
+
+
+def _install(options: argparse.Namespace) -> int:
+    from appliance.install.command import run
+    from appliance.install.options import InstallOptions
+
+    chosen = InstallOptions(
+        image=options.image,
+        domain=options.domain,
+        api_key_secret=options.api_key_secret,
+        tls_secret=options.tls_secret,
+        managers=options.managers,
+        controllers=options.controllers,
+        sandbox_namespaces=tuple(options.sandbox_namespace or ["default"]),
+    )
+    return run(chosen, print)
 
 
 def _image_build(options: argparse.Namespace) -> int:

@@ -1,0 +1,54 @@
+"""Who may talk to whom.
+
+Sandboxes run untrusted code: only managers and controllers reach them, and they reach name servers and the internet,
+but neither each other nor anything at a private or link-local address, such as the API server or a cloud's metadata.
+Controllers take no connections at all; managers take them on their one port.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appliance.api import labels
+from appliance.install.rbac import CONTROLLER, MANAGER
+from appliance.install.workloads import PORT, selector
+
+PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+PRIVATE_V6 = ("fc00::/7", "fe80::/10")
+
+
+def objects(namespace: str, sandbox_namespaces: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The policies of the system namespace, and one in each namespace of sandboxes."""
+    manager = {"ingress": [{"ports": [{"protocol": "TCP", "port": PORT}]}], "policyTypes": ["Ingress"]}
+    made = [
+        _policy(namespace, CONTROLLER, selector(CONTROLLER), {"ingress": [], "policyTypes": ["Ingress"]}),
+        _policy(namespace, MANAGER, selector(MANAGER), manager),
+    ]
+    sandbox = {labels.CREATED_BY: labels.CREATED_BY_SANDBOX}
+    for place in sandbox_namespaces:
+        rules = {"ingress": [{"from": _ours(namespace)}], "egress": _egress(), "policyTypes": ["Ingress", "Egress"]}
+        made.append(_policy(place, "appliance-sandboxes", sandbox, rules))
+    return made
+
+
+def _ours(namespace: str) -> list[dict[str, Any]]:
+    there = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return [
+        {"namespaceSelector": there, "podSelector": {"matchLabels": selector(name)}} for name in (CONTROLLER, MANAGER)
+    ]
+
+
+def _egress() -> list[dict[str, Any]]:
+    names = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
+    dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+    internet = [
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(PRIVATE)}},
+        {"ipBlock": {"cidr": "::/0", "except": list(PRIVATE_V6)}},
+    ]
+    return [{"to": [names], "ports": dns}, {"to": internet}]
+
+
+def _policy(namespace: str, name: str, pods: dict[str, str], rules: dict[str, Any]) -> dict[str, Any]:
+    meta = {"name": name, "namespace": namespace}
+    spec = {"podSelector": {"matchLabels": pods}, **rules}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
