@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -72,3 +73,20 @@ def test_what_cannot_be_enforced_is_refused(box: RunningBox) -> None:
     """A domain in a list is a 400 that names it; nothing pretends to filter."""
     with pytest.raises(SandboxException, match=r"400.*example\.com"):
         Sandbox.create(TEMPLATE, network={"allow_out": ["example.com"], "deny_out": ["0.0.0.0/0"]}, **options(box))
+
+
+def test_a_policy_outlives_the_node_agent(start_box: Callable[..., RunningBox], hosts: None) -> None:
+    """Killed, away and back: the sandbox stays closed throughout, and its address is open again for the next one."""
+    own = start_box(pool=1)
+    sandbox = Sandbox.create(TEMPLATE, network={"deny_out": [ONE]}, **options(own))
+    assert reached(sandbox) == {TWO}
+    node = own.role_pid("node")
+    os.kill(node, signal.SIGKILL)
+    assert reached(sandbox) == {TWO}
+    own.role_pid("node", other_than=node)
+    assert reached(sandbox) == {TWO}
+    with Sandbox.create(TEMPLATE, **options(own)) as other:
+        assert reached(other) == {ONE, TWO}
+    sandbox.update_network({})
+    assert reached(sandbox) == {ONE, TWO}
+    sandbox.kill()
