@@ -38,7 +38,7 @@ CLUSTER: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     MANAGER: (
         (labels.GROUP, "sandboxes", (*_READ, "create", "patch", "delete")),
-        (labels.GROUP, "sandboxsets", _READ),
+        (labels.GROUP, "sandboxsets", (*_READ, "patch")),  # tags of templates
         (labels.GROUP, "sandboxsets/finalizers", ("update",)),
         (labels.GROUP, "sandboxtemplates", _READ),
         ("", "pods", ("get", "watch", "patch")),
