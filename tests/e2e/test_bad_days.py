@@ -32,7 +32,8 @@ def slot_of(data_dir: Path) -> str:
 
 def traces(data_dir: Path, slot: str) -> dict[str, list[str]]:
     """Everything of the box of ``data_dir`` that is on the machine, by kind; kinds without any are left out."""
-    names = [line.split(":")[1].strip().split("@")[0] for line in lines("ip", "-o", "link")]
+    links = lines("ip", "-o", "link")
+    names = [line.split(":")[1].strip().split("@")[0] for line in links]
     found = {
         "links": [name for name in names if name == f"appliance{slot}" or name.startswith(f"ap{slot}.")],
         "tables": [line for line in lines("nft", "list", "tables") if line.endswith(f"appliance{slot}")],
@@ -42,6 +43,9 @@ def traces(data_dir: Path, slot: str) -> dict[str, list[str]]:
         "processes": [line for line in lines("ps", "axwwo", "args") if str(data_dir) in line],
         "sockets": [str(path) for path in (data_dir / "run").glob("*.sock")],
     }
+    if any(f": appliance{slot}:" in line and not line.endswith(f"alias {data_dir}") for line in links):
+        for kind in ("links", "tables", "cgroups"):  # another box took the number in the meantime
+            found.pop(kind)
     return {kind: things for kind, things in found.items() if things}
 
 
