@@ -37,7 +37,7 @@ class Terminal:
         for key in keys:
             self._tmux("send-keys", key)
 
-    def wait(self, shown: Callable[[str], bool], seconds: float = 30) -> str:
+    def wait(self, shown: Callable[[str], bool], seconds: float = 60) -> str:
         """The screen as soon as it shows what is expected."""
         deadline = time.monotonic() + seconds
         while True:
