@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final, NoReturn
 
 from appliance.runtime.users import Users
@@ -61,6 +62,12 @@ def reset_signals() -> None:
 def die_with_parent(signum: int = signal.SIGKILL) -> None:
     """Get ``signum`` when the parent dies. Credentials changes reset this, so call it after them."""
     _libc.prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)
+
+
+def die_first(score: int) -> None:
+    """Raise ``oom_score_adj``, which needs no right; where it cannot be done the process stays as it is."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(score))
 
 
 def adopt_orphans() -> None:

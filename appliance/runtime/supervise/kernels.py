@@ -18,6 +18,8 @@ from appliance.runtime.supervise import child, title
 from appliance.runtime.supervise.messages import KernelRecord, StartKernel
 from appliance.runtime.users import Users
 
+OOM_SCORE_ADJ: Final = 100
+"""Kernels, like commands, are ended for want of memory before the runtime is."""
 MAX_KERNELS: Final = 256
 """Kernel records of one sandbox; a server that asks for more gets an error."""
 
@@ -101,6 +103,7 @@ def _kernel(request: StartKernel) -> None:
     os.setsid()
     child.reset_signals()
     child.close_descriptors()
+    child.die_first(OOM_SCORE_ADJ)
     child.become(request.user)
     child.die_with_parent()
     os.chdir(request.cwd)

@@ -6,6 +6,7 @@ import http.client
 import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,3 +138,48 @@ def test_cells_at_once_are_answered_in_turn(shared: Any) -> None:
     for thread in threads:
         thread.join(30)
     assert results == {number: str(number * 2) for number in range(30)}
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_cell_may_lose_its_streams(shared: Any, name: str) -> None:
+    """A cell that leaves None in place of a stream does not break the next one."""
+    shared.run(f"import sys; sys.{name} = None")
+    events = shared.run(f"import sys; print('back', file=sys.{name})")
+    assert [event["text"] for event in events if event["type"] == name] == ["back\n"]
+
+
+def test_a_broken_shell_still_answers(shared: Any) -> None:
+    """When the shell itself fails, the cell ends at once with that error instead of a time limit."""
+    context = shared.call("POST", "/contexts", {})[1]["id"]
+    breaking = """def fail(*arguments, **options): raise RuntimeError('broken')
+get_ipython().run_cell_async = get_ipython().run_cell = fail"""
+    shared.run(breaking, context_id=context)
+    began = time.monotonic()
+    last = shared.run("1", context_id=context)[-1]
+    assert (last["type"], last["name"], last["value"]) == ("error", "RuntimeError", "broken")
+    assert time.monotonic() - began < 5
+    shared.call("DELETE", f"/contexts/{context}")
+
+
+def test_kernels_die_before_the_runtime_when_memory_is_short(shared: Any) -> None:
+    """A kernel's OOM score is above the supervisor's and the server's."""
+    server, kernel = (int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in shared.children[:2])
+    assert kernel == 100
+    assert server < kernel
+
+
+def test_printing_does_not_fill_the_kernels_memory(shared: Any) -> None:
+    """40 MB of output through a kernel leave its memory where it was."""
+    kernel = Path(f"/proc/{shared.children[1]}/status")
+
+    def resident() -> int:
+        return int(kernel.read_text().partition("VmRSS:")[2].split()[0])
+
+    shared.run("print('x' * 1_000_000)")
+    before = resident()
+    for _ in range(4):
+        assert (
+            sum(len(event.get("text", "")) for event in shared.run("for _ in range(10): print('x' * 1_000_000)"))
+            > 10**7
+        )
+    assert resident() - before < 20_000

@@ -9,11 +9,14 @@ no history database, one reader thread instead of two for output of C code and c
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import subprocess
 import sys
 import threading
+import traceback
 import uuid
+from collections.abc import Iterator
 from typing import Any, Final
 
 import zmq
@@ -71,6 +74,11 @@ class Shell(ZMQInteractiveShell):  # type: ignore[misc]
 
     system = system_piped
 
+    @contextlib.contextmanager
+    def _tee(self, channel: str) -> Iterator[None]:
+        """IPython keeps a copy of everything printed, for ever, for a notebook file that nobody writes here."""
+        yield
+
     def init_virtualenv(self) -> None:
         """``sys.path`` is arranged in ``paths.py``."""
 
@@ -97,12 +105,24 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> Any:
         """Run a cell; what child processes wrote to the descriptors meanwhile belongs to it, so it is collected before
-        the reply.
+        the reply. There always is a reply: where a cell has broken the shell itself, the next one gets the error.
         """
-        reply = await super().do_execute(code, silent, *args, **kwargs)
+        try:
+            reply = await super().do_execute(code, silent, *args, **kwargs)
+        except Exception as error:
+            lines = traceback.format_exception(error)
+            reply = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": lines}
         if self.capture is not None:
             self.capture.drain()
+        self._mend_streams()  # now, because the next request names itself to the streams before its cell runs
+        self.shell.history_manager.outputs.clear()
         return reply
+
+    def _mend_streams(self) -> None:
+        """Put the kernel's streams back where a cell left something that cannot be written to: the shell needs them."""
+        for name, stream in (("stdout", self._stdout), ("stderr", self._stderr)):
+            if stream is not None and not callable(getattr(getattr(sys, name, None), "write", None)):
+                setattr(sys, name, stream)
 
 
 class KernelApp(IPKernelApp):  # type: ignore[misc]
