@@ -109,6 +109,9 @@ class Agent:
             return None
         worker = PodWorker(self._means, self._api, pod, spec, record, lambda: self._node.pressure)
         self._means.records.write(record)
+        if known is None and worker.state.ignored:
+            message = f"no effect on this node: {worker.state.ignored}"
+            self._background("event", self._api.event(pod, "FieldsIgnored", message))
         self.workers[uid] = worker
         worker.begin()
         return worker

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 import aiohttp
 import msgspec
 import yaml
+
+from appliance.embedded.node.podstatus import stamp
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -91,6 +95,22 @@ class ApiClient:
         """Merge-patch a pod's status."""
         path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
         return await self.call("PATCH", path, {"status": status}, content="application/merge-patch+json")
+
+    async def event(self, pod: Json, reason: str, message: str) -> None:
+        """A Warning about a pod, for ``kubectl describe``; losing it is not worth a retry."""
+        meta, now = pod["metadata"], stamp(time.time())
+        about = {"apiVersion": "v1", "kind": "Pod", **{key: meta[key] for key in ("name", "namespace", "uid")}}
+        name = f"{meta['name']}.{uuid.uuid4().hex[:16]}"
+        body = {
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": meta["namespace"]},
+            "involvedObject": about, "type": "Warning", "reason": reason, "message": message[:1024], "count": 1,
+            "firstTimestamp": now, "lastTimestamp": now, "source": {"component": "appliance-node"},
+            "reportingComponent": "appliance-node", "reportingInstance": "appliance-node",
+        }  # fmt: skip
+        try:
+            await self.call("POST", f"/api/v1/namespaces/{meta['namespace']}/events", body)
+        except (ApiRefused, aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.info("event about pod %s/%s not written: %s", meta["namespace"], meta["name"], error)
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Remove the pod object at once; one that is gone or replaced is fine."""

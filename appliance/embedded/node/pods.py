@@ -24,6 +24,7 @@ from appliance.embedded.node.environment import Resolver
 from appliance.embedded.node.podspec import PodSpec
 from appliance.embedded.node.podstatus import ContainerState, Ended, PodState
 from appliance.embedded.node.records import Record
+from appliance.embedded.node.unhonoured import unhonoured
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -43,6 +44,7 @@ class PodWorker:
         self._means, self._api, self.pod, self.spec, self.record = means, api, pod, spec, record
         self._pressure = pressure
         self.state = PodState({c.name: ContainerState() for c in spec.all}, start_time=record.start_time)
+        self.state.ignored = ", ".join(unhonoured(pod))
         self.state.ip, self.state.host_ip = means.isolation.ip(record.slot), host_ip()
         directory = means.records.path(spec.uid) / "volumes"
         claims = means.isolation.settings.data_dir / "node" / "volumes"

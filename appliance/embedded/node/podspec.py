@@ -92,8 +92,11 @@ class Container:
         return self.init and labels.WORKSPACE_ENV in names
 
     def hook(self, name: str) -> list[str]:
-        """Command of ``postStart`` or ``preStop``; empty when there is none."""
-        return list((((self.raw.get("lifecycle") or {}).get(name) or {}).get("exec") or {}).get("command") or [])
+        """Command of ``postStart`` or ``preStop``; empty when there is none. ``sleep`` is the program."""
+        action = (self.raw.get("lifecycle") or {}).get(name) or {}
+        if action.get("sleep"):
+            return ["sleep", str(int(action["sleep"].get("seconds") or 0))]
+        return list((action.get("exec") or {}).get("command") or [])
 
     def chained_hook(self) -> list[str]:
         """The postStart command to run inside: all of it, or what follows ``--`` of the runtime's own."""
@@ -162,6 +165,9 @@ def _container(raw: Json, field: str, init: bool) -> Container:
     cpu, memory = amount(limits, "limits", "cpu"), amount(limits, "limits", "memory")
     size = amount(limits, "limits", "ephemeral-storage")
     request = amount(requests, "requests", "cpu")
+    for name, action in (raw.get("lifecycle") or {}).items():
+        if action and name in ("postStart", "preStop") and not (action.get("exec") or action.get("sleep")):
+            raise BadSpec(f"{field}.lifecycle.{name}: expected exec or sleep, found {', '.join(sorted(action))}")
     if memory is not None and memory < 4 * 1024 * 1024:
         raise BadSpec(f"{field}.resources.limits.memory: {limits['memory']!r} is less than 4Mi")
     return Container(

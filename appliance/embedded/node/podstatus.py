@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from appliance.api import labels
 from appliance.embedded.node.podspec import Container, PodSpec
 
 Json = dict[str, Any]
@@ -84,6 +85,8 @@ class PodState:
     failure: tuple[str, str] | None = None
     """(reason, message) of a pod that can never run."""
     extra: dict[str, tuple[bool, str]] = field(default_factory=dict)
+    ignored: str = ""
+    """Fields of the manifest that have no effect here."""
     transitions: dict[str, tuple[str, float]] = field(default_factory=dict)
     """type -> (status, since) of the conditions written last."""
 
@@ -133,6 +136,8 @@ class PodState:
             "Ready": (not unready, "ContainersNotReady" if unready else "", reason),
         }
         facts |= {kind: (value, why, "") for kind, (value, why) in self.extra.items()}
+        if self.ignored:
+            facts[labels.CONDITION_MANIFEST] = (False, "FieldsIgnored", f"no effect on this node: {self.ignored}")
         return [self._condition(kind, *fact, now) for kind, fact in facts.items()]
 
     def _initialized(self, container: Container) -> bool:

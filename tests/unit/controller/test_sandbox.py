@@ -154,7 +154,7 @@ async def test_restarted_container_is_initialised_again(cluster):
 
 
 async def test_a_changed_template_is_refused_in_words(cluster):
-    """Editing the template of a running sandbox gives a condition and an event; taking it back removes the condition."""
+    """Editing the template of a running sandbox gives a condition and an event; taking it back removes the former."""
     make(cluster)
     await cluster.until(lambda: phase(cluster) == "Running")
     assert condition(cluster, "InplaceUpdate") == ("", "", "")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from appliance.embedded.node.podspec import BadSpec, PodSpec, Probe, quantity
+from appliance.embedded.node.unhonoured import unhonoured
 
 
 def pod(**container: Any) -> dict[str, Any]:
@@ -65,3 +66,20 @@ def test_probe_defaults() -> None:
     assert (probe.initial_delay, probe.period, probe.timeout, probe.success, probe.failure) == (0, 10, 1, 1, 3)
     with pytest.raises(BadSpec, match="expected one of httpGet, tcpSocket, exec"):
         Probe.parse({"grpc": {}}, "f")
+
+
+def test_hooks_are_commands_or_sleeps() -> None:
+    """A sleep is carried out by the program of that name; what this node cannot do is refused by field."""
+    spec = PodSpec.parse(pod(lifecycle={"preStop": {"sleep": {"seconds": 3}}}))
+    assert spec.containers[0].hook("preStop") == ["sleep", "3"]
+    with pytest.raises(BadSpec, match=r"containers\[0\]\.lifecycle\.preStop: expected exec or sleep, found httpGet"):
+        PodSpec.parse(pod(lifecycle={"preStop": {"httpGet": {"port": 80}}}))
+
+
+def test_fields_without_effect_are_named() -> None:
+    """Security settings and host sharing that this node does not carry out are listed; defaults and the rest are not."""
+    manifest = pod(securityContext={"runAsUser": 5, "capabilities": {"add": ["NET_ADMIN"]}}, tty=True)
+    assert unhonoured(manifest) == ["spec.containers[0].tty", "spec.containers[0].securityContext.capabilities"]
+    manifest["spec"] |= {"securityContext": {"fsGroup": 7}, "hostNetwork": True}
+    assert unhonoured(manifest)[:2] == ["spec.hostNetwork", "spec.securityContext.fsGroup"]
+    assert unhonoured({"spec": {"securityContext": {}, "containers": [{"name": "c", "securityContext": {}}]}}) == []
