@@ -79,7 +79,8 @@ def test_a_real_claim_is_seen_opened_shelled_into_and_killed(
     for letter in sandbox.sandbox_id:
         terminal.press(letter)
     terminal.press("Enter")
-    terminal.wait(lambda screen: sandbox.sandbox_id in screen and "running" in screen and "1 of" in screen)
+    # The prompt filters as it is typed into: only once it has closed does the next Enter mean the row.
+    terminal.wait(lambda screen: "running" in screen and f"/{sandbox.sandbox_id} 1 of" in screen and "\n /" not in screen)
     terminal.press("Enter")
     terminal.wait(lambda screen: "timeline" in screen and "claimed" in screen)
     terminal.press("s")
