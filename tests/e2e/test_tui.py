@@ -80,7 +80,8 @@ def test_a_real_claim_is_seen_opened_shelled_into_and_killed(
         terminal.press(letter)
     terminal.press("Enter")
     # The prompt filters as it is typed into: only once it has closed does the next Enter mean the row.
-    terminal.wait(lambda screen: "running" in screen and f"/{sandbox.sandbox_id} 1 of" in screen and "\n /" not in screen)
+    filtered = f"/{sandbox.sandbox_id} 1 of"
+    terminal.wait(lambda screen: "running" in screen and filtered in screen and "\n /" not in screen)
     terminal.press("Enter")
     terminal.wait(lambda screen: "timeline" in screen and "claimed" in screen)
     terminal.press("s")
