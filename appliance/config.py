@@ -42,7 +42,11 @@ class ClaimSettings:
     writes_in_flight: int = 64
     """Claims of one process in the pick-and-write stage at once; the others wait in line (below ``candidates``)."""
     max_create_in_flight: int = 50
-    """Cold creations in flight per process before a claim answers 429."""
+    """Cold creations in flight per process; further claims wait in line."""
+    create_wait: float = 20.0
+    """Seconds a claim waits in that line before it answers 429."""
+    max_create_waiting: int = 1000
+    """Claims in that line; one more answers 429 at once."""
     ready_timeout: float = 60.0
     """Seconds to wait for a cold sandbox to become ready."""
     init_timeout: float = 10.0

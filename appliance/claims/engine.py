@@ -87,7 +87,8 @@ class ClaimEngine:
         self._clock = clock
         self._runtime = runtime or RuntimeClient()
         self._slots = asyncio.Semaphore(settings.writes_in_flight)
-        self._creating = 0
+        self._making = asyncio.Semaphore(settings.max_create_in_flight)
+        self._waiting = 0
         self._stock = Stock(sandboxes, sets, candidates=settings.candidates, clock=clock)
         self._abandonment = Abandonment(cluster, timeout=settings.cleanup_timeout)
         self.outcomes: Counter[str] = Counter()
@@ -224,14 +225,26 @@ class ClaimEngine:
         """A sandbox of its own for this claim; raises NoStock, SandboxFailed."""
         if not request.create_on_no_stock:
             raise NoStock(f"template {request.template!r} has no available sandbox", 1.0)
-        if self._creating >= self._settings.max_create_in_flight:
-            message = f"template {request.template!r} has no available sandbox and {self._creating} are being made"
-            raise NoStock(message, 2.0)
-        self._creating += 1
+        await self._turn(request, course)
         try:
             return await self._make_one(request, course)
         finally:
-            self._creating -= 1
+            self._making.release()
+
+    async def _turn(self, request: ClaimRequest, course: _Course) -> None:
+        """Wait in line to make one, first come first served; raises NoStock when the line is too long or too slow."""
+        full = f"template {request.template!r} has no available sandbox and {self._settings.max_create_in_flight} are"
+        if self._making.locked() and self._waiting >= self._settings.max_create_waiting:
+            raise NoStock(f"{full} being made", 2.0)
+        course.stage = "waiting in line to create a sandbox"
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._settings.create_wait):
+                await self._making.acquire()
+        except TimeoutError:
+            raise NoStock(f"{full} being made", 2.0) from None
+        finally:
+            self._waiting -= 1
 
     async def _make_one(self, request: ClaimRequest, course: _Course) -> _Taken:
         owner = await self._with_revision(request)

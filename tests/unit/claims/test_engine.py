@@ -129,15 +129,40 @@ async def test_cold_creation_that_fails_leaves_nothing(bench, ask):
 
 
 async def test_creations_are_bounded(bench, ask):
-    """Beyond max_create_in_flight a claim answers NoStock instead of queueing."""
+    """Beyond max_create_in_flight a claim waits its turn; NoStock when that takes too long or the line is full."""
     bench.stock(0)
-    engine = await bench.engine(max_create_in_flight=1)
+    engine = await bench.engine(max_create_in_flight=1, create_wait=0.01)
     first = asyncio.create_task(engine.claim(ask()))
     await _appears(bench)
     with pytest.raises(NoStock, match="being made"):
         await engine.claim(ask())
+    full = await bench.engine(max_create_in_flight=0, max_create_waiting=0)
+    with pytest.raises(NoStock, match="being made"):
+        await full.claim(ask())
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
+    await full.drain()
+    await engine.drain()
+    assert bench.server.of("sandboxes") == []
+
+
+async def test_who_waits_in_line_comes_next(bench, ask):
+    """A claim in line makes its sandbox once the one before it has ended, however that ended."""
+    bench.stock(0)
+    engine = await bench.engine(max_create_in_flight=1)
+    first = asyncio.create_task(engine.claim(ask()))
+    await _appears(bench)
+    second = asyncio.create_task(engine.claim(ask()))
+    while engine._waiting == 0:
+        await asyncio.sleep(0)
+    assert len(bench.server.of("sandboxes")) == 1
+    before = {one["metadata"]["name"] for one in bench.server.of("sandboxes")}
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    while {one["metadata"]["name"] for one in bench.server.of("sandboxes")} <= before:
+        await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
     await engine.drain()
     assert bench.server.of("sandboxes") == []
 
