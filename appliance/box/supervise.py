@@ -21,7 +21,7 @@ from pathlib import Path
 
 import aiohttp
 
-from appliance.box import certificates, lock, resolver
+from appliance.box import certificates, lock, logs, resolver
 from appliance.box.children import Child
 from appliance.box.layout import Layout, write_private
 from appliance.config import BoxSettings
@@ -29,8 +29,6 @@ from appliance.config import BoxSettings
 logger = logging.getLogger(__name__)
 
 READY_TIMEOUT = 60.0
-LOG_KEEP = 16 * 1024 * 1024
-"""Bytes after which a role's log is moved to ``<role>.log.1`` at the next start."""
 
 
 class Box:
@@ -120,8 +118,6 @@ class Box:
 
     def _child(self, role: str, arguments: Sequence[str]) -> Child:
         log = self.layout.logs / f"{role}.log"
-        if log.exists() and log.stat().st_size > LOG_KEEP:
-            log.replace(log.with_name(f"{role}.log.1"))
         child = Child(
             role,
             [f"--role={role}", *arguments],
@@ -180,10 +176,12 @@ async def running(settings: BoxSettings) -> AsyncIterator[Box]:
             if settings.domain and settings.dns_listen:
                 address = (box.settings.gateway.tls_listen or settings.gateway.listen).rpartition(":")[0]
                 await stack.enter_async_context(resolver.serving(settings.dns_listen, bare(settings.domain), address))
+            keeper = asyncio.create_task(logs.bound(layout.logs), name="logs")
             try:
                 await box.start()
                 yield box
             finally:
+                keeper.cancel()
                 await asyncio.shield(box.stop())
                 layout.endpoints.unlink(missing_ok=True)
 

@@ -77,7 +77,7 @@ def test_hooks_are_commands_or_sleeps() -> None:
 
 
 def test_fields_without_effect_are_named() -> None:
-    """Security settings and host sharing that this node does not carry out are listed; defaults and the rest are not."""
+    """Security settings and host sharing that have no effect here are listed; defaults and the rest are not."""
     manifest = pod(securityContext={"runAsUser": 5, "capabilities": {"add": ["NET_ADMIN"]}}, tty=True)
     assert unhonoured(manifest) == ["spec.containers[0].tty", "spec.containers[0].securityContext.capabilities"]
     manifest["spec"] |= {"securityContext": {"fsGroup": 7}, "hostNetwork": True}
