@@ -23,6 +23,7 @@ ROLES = {
     "node": "appliance.embedded.node.main",
     "controller": "appliance.controller.main",
     "manager": "appliance.manager.main",
+    "tui": "tui.app",
     "runtime": "appliance.runtime.server",
     "runtime with kernel": "appliance.runtime.supervisor:preload",
 }

@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from boxes import RunningBox, free_port
+from e2b_code_interpreter import Sandbox
 from pyzfile import base_python, built, clean_environment
 
 pytestmark = pytest.mark.box
@@ -83,6 +86,39 @@ def test_every_role_loads_from_the_image_alone(root: Path, settings: dict[str, A
     modules = list((root / "opt/appliance/app").rglob("*.py"))
     assert modules
     assert all(list((path.parent / "__pycache__").glob(f"{path.stem}.cpython-*.pyc")) for path in modules)
+
+
+def test_the_manager_serves_from_the_image(
+    box: RunningBox, root: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in its pod: not root, a kubeconfig, a key file, a cluster that it has not started; the SDK works."""
+    kubeconfig, key = root / "tmp/kubeconfig", root / "tmp/key"
+    kubeconfig.write_bytes((box.data_dir / "run/manager.kubeconfig").read_bytes())
+    key.write_text("e2b_" + "5" * 40)
+    for path in (kubeconfig, key):
+        shutil.chown(path, 65532, 65532)
+        path.chmod(0o400)
+    listen = f"127.0.0.1:{free_port()}"
+    command = ["/usr/sbin/chroot", f"--userspec={settings['User']}", str(root), *settings["Entrypoint"]]
+    command += ["--role=manager", "--kubeconfig=/tmp/kubeconfig", "--api-key-file=/tmp/key", f"--listen={listen}"]
+    environment = dict(entry.split("=", 1) for entry in settings["Env"])
+    log = tmp_path / "manager.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + 30
+        while "ready: serving" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        for name, value in {"E2B_API_URL": f"http://{listen}", "E2B_SANDBOX_URL": f"http://{listen}"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("E2B_API_KEY", key.read_text())
+        with Sandbox.create(template="code-interpreter", timeout=60) as sandbox:
+            assert sandbox.run_code("6 * 7").text == "42"
+    finally:
+        process.terminate()
+        assert process.wait(timeout=30) == 0
 
 
 def test_the_bill_of_materials_names_what_is_inside(root: Path, settings: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from boxes import free_port
 from e2b_code_interpreter import Sandbox
 from pyzfile import base_python, built, clean_environment
 
-COMMANDS = ("env", "kubeconfig", "status", "apply", "image")
+COMMANDS = ("env", "kubeconfig", "status", "apply", "image", "install", "inject")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,7 @@ def test_every_role_and_command_is_in_it(away: Path) -> None:
         "import appliance.box.main, appliance.box.apply, appliance.box.status, appliance.embedded.apiserver.main\n"
         "import appliance.embedded.node.main, appliance.embedded.node.template, appliance.controller.main\n"
         "import appliance.manager.main, appliance.runtime.server, appliance.runtime.main, appliance.api.crds\n"
+        "import tui.main, tui.app, appliance.image.build, appliance.install.command\n"
         "from kubernetes.aio.config import load_kube_config, load_incluster_config\n"
         "from appliance.runtime import supervisor; supervisor.preload()\n"
         "import pip, json; print(json.dumps(appliance.__file__))"

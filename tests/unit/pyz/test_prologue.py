@@ -178,3 +178,27 @@ def test_a_machine_it_has_no_libraries_for_is_refused(
     monkeypatch.setattr(assemble.platform, "machine", lambda: "pdp11")
     assemble.assemble(tree, target)
     assert "is for pdp11 machines, this one is" in start(target).stderr
+
+
+def test_too_old_a_python_hands_over_to_a_newer_one_or_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest interpreter in PATH that the file has libraries for takes over; without one the refusal names both."""
+    from pyz import prologue
+
+    handed: list[list[str]] = []
+    monkeypatch.setattr(prologue, "OLDEST", (99, 0))
+    monkeypatch.setattr(prologue, "VERSIONS", "3.97 3.98 3.99")
+    monkeypatch.setattr(prologue.os, "execv", lambda _, words: handed.append(words))
+    monkeypatch.setattr(prologue.sys, "argv", ["appliance.pyz", "status"])
+    for name in ("python3.97", "python3.98"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit):
+        prologue._check_interpreter("/x/appliance.pyz")
+    assert handed[0] == [str(tmp_path / "python3.98"), "/x/appliance.pyz", "status"]
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(SystemExit):
+        prologue._check_interpreter("/x/appliance.pyz")
+    assert "is too old; 99.0 or newer is needed" in capsys.readouterr().err
