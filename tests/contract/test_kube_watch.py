@@ -157,16 +157,20 @@ class Cutter:
         return len(self._writers)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection(*self._target)
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        self._writers |= {writer, up_writer}
+        self._tasks.add(task)  # before the first await: a relay that is still dialling is cut and waited for too
+        mine = {writer}
+        self._writers |= mine
         try:
-            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
+            up_reader, up_writer = await asyncio.open_connection(*self._target)
+            mine.add(up_writer)
+            self._writers.add(up_writer)
+            if not writer.transport.is_closing():
+                await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
         finally:
-            self._writers -= {writer, up_writer}
-            for one in (writer, up_writer):
+            self._writers -= mine
+            for one in mine:
                 one.transport.abort()
             self._tasks.discard(task)
 
