@@ -50,16 +50,26 @@ class Child:
         log: file that receives standard output and error, appended.
         backoff_max: seconds; the longest pause between two restarts.
         stop_timeout: seconds between SIGTERM and SIGKILL.
+        cleans_up: its orderly end removes things from the machine. Such a child is started with SIGTERM blocked (it
+            unblocks the signal once it handles it), and :meth:`stop` starts it anew for that end if it is down.
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], *, log: Path, backoff_max: float, stop_timeout: float
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        backoff_max: float,
+        stop_timeout: float,
+        cleans_up: bool = False,
     ) -> None:
         self.name = name
         self._arguments = list(arguments)
         self._log = log
         self._backoff_max = backoff_max
         self._stop_timeout = stop_timeout
+        self._cleans_up = cleans_up
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
         self._keeper: asyncio.Task[None] | None = None
@@ -96,6 +106,8 @@ class Child:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._process is not None and self._process.returncode is not None and self._cleans_up:
+            await self._spawn()
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -124,6 +136,7 @@ class Child:
                 stderr=log,
                 env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
                 start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor alone
+                preexec_fn=_block_sigterm if self._cleans_up else None,
             )
 
     async def _keep(self) -> None:
@@ -139,6 +152,10 @@ class Child:
             self.restarts += 1
             await asyncio.sleep(pause)
             await self._spawn()
+
+
+def _block_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def _how(code: int) -> str:

@@ -124,6 +124,7 @@ class Box:
             log=log,
             backoff_max=self.settings.restart_backoff_max,
             stop_timeout=self.settings.stop_timeout,
+            cleans_up=role == "node",
         )
         self._children.append(child)
         return child

@@ -140,6 +140,18 @@ def test_a_killed_role_comes_back_and_nothing_is_lost(
     eventually(lambda: answers(kept))
     assert kept.run_code("a + 1").text == "42"
     assert box.role_pid(role, other_than=pid) != pid
+    slot = slot_of(box.data_dir)
+    assert box.stop() == 0
+    assert traces(box.data_dir, slot) == {}
+
+
+def test_a_stop_while_the_node_is_down_still_leaves_nothing(start_box: Callable[..., RunningBox]) -> None:
+    """The node is killed and the box stopped at once: the sandboxes and what was made for them go all the same."""
+    box = start_box(pool=2)
+    slot = slot_of(box.data_dir)
+    os.kill(box.role_pid("node"), signal.SIGKILL)
+    assert box.stop() == 0
+    assert traces(box.data_dir, slot) == {}
 
 
 def _made() -> bool:

@@ -35,6 +35,8 @@ async def run(settings: NodeSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # The supervisor starts us with SIGTERM blocked: one that came before this line must not end us without cleaning up.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     _raise_descriptor_limit()
     means = await _prepare(settings)
     api = ApiClient.connect(settings.kubeconfig)
