@@ -50,6 +50,8 @@ class Server:
         try:
             return await self._answer(http)
         except ApiStatus as status:
+            if status.reason == "AlreadyExists":
+                await self._backend.store.settled()  # whoever is told so reads the object next, and must find it
             return failure(status)
         except (asyncio.CancelledError, ConnectionError):
             raise

@@ -46,6 +46,15 @@ async def test_staged_is_for_writers_committed_for_readers(tmp_path: Path) -> No
         assert store.get("things", "n", "a") is not None
 
 
+async def test_settled_means_that_readers_see_what_writers_saw(tmp_path: Path) -> None:
+    """After waiting, an object that made a creation fail as already there is found by a read."""
+    async with opened(tmp_path / "db") as (store, _):
+        await store.settled()
+        store.stage("ADDED", record(store, "a"))
+        await store.settled()
+        assert store.get("things", "n", "a") is not None
+
+
 async def test_reopening_finds_everything(tmp_path: Path) -> None:
     """Objects, deletions and the version counter are the same after closing and opening."""
     async with opened(tmp_path / "db") as (store, _):

@@ -115,6 +115,12 @@ class Store:
             return self.get(resource, namespace, name)
         return None if change.kind == "DELETED" else change.record
 
+    async def settled(self) -> None:
+        """Wait until what is staged now is committed or has failed."""
+        pending = [change.done for change in self._staged.values() if change.done is not None]
+        if pending:
+            await asyncio.wait(pending)
+
     def kinds(self) -> list[str]:
         """Store keys of the kinds that have objects."""
         return [resource for resource, spaces in self._kinds.items() if any(spaces.values())]
