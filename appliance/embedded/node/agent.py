@@ -175,6 +175,10 @@ class Agent:
         for uid, record in self._records.items():
             if uid not in self.workers:
                 self._sweep_processes(record)
+        hierarchy = self._means.isolation.hierarchy
+        if hierarchy is not None:  # of pods that this agent was stopped before it adopted
+            groups = [hierarchy.group(name) for name in hierarchy.names()]
+            await asyncio.gather(*(asyncio.to_thread(_remove, group) for group in groups))
 
     def _sweep_processes(self, record: Record) -> None:
         for container in record.containers.values():
