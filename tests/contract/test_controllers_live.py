@@ -103,7 +103,9 @@ async def test_claims_through_a_killed_api_server(own_apiserver):
     async with _cloud(server) as (world, engine, user):
         body = {"metadata": {"name": "ci"}, "spec": {"replicas": 60, "template": TEMPLATE}}
         await user.create(kinds.SANDBOXSET, "default", body)
-        await world.sets.wait_for("default", "ci", lambda item: item.status.available_replicas == 60, 30)
+        await world.sets.wait_for(
+            "default", "ci", lambda item: item is not None and item.status.available_replicas == 60, 30
+        )
         while engine.stock("default", "ci") < 60:
             await asyncio.sleep(0.005)
         request = ClaimRequest(namespace="default", template="ci", owner="me", create_on_no_stock=False)
