@@ -35,6 +35,7 @@ def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
         etcd.stop()
 
 
+@pytest.mark.realkube
 def test_a_real_api_server_takes_every_manifest(kubectl: Kubectl) -> None:
     """Server-side apply with strict validation takes all of them, twice, and the accounts may do what was rendered."""
     options = InstallOptions(image="registry.example/appliance:1", domain="sandboxes.example", tls_secret="tls")
