@@ -2,8 +2,7 @@
 # Every check there is: lint, types, import contracts, unit, contract, end to end on a real one-box cloud with the real
 # SDKs. Installs what it needs. Arguments after the options go to pytest.
 #   packaging/test.sh            everything that runs here within 15 minutes on a new machine
-#   packaging/test.sh --all      the same, and what takes longer (nothing yet beyond it)
-#   packaging/test.sh --real     the same, and the contract tests against a real etcd and kube-apiserver, which are built
+#   packaging/test.sh --all      the same, and the contract tests against a real etcd and kube-apiserver, which are built
 #                                first (about 12 minutes, once; KUBEBUILDER_ASSETS with the programs saves that)
 #   packaging/test.sh --fast     lint, types, contracts and unit tests only
 set -euo pipefail
@@ -15,7 +14,6 @@ scope=normal
 while [ $# -gt 0 ]; do
     case $1 in
     --all) scope=all ;;
-    --real) scope=real ;;
     --fast) scope=fast ;;
     *) break ;;
     esac
@@ -57,7 +55,7 @@ packaging/build.sh -o "$APPLIANCE_TEST_PYZ"
 export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK APPLIANCE_TEST_PYZ
 step "kernels of other languages"
 "$ROOT/packaging/kernels.sh"
-if [ "$scope" = real ]; then
+if [ "$scope" = all ]; then
     step "etcd, kube-apiserver and kube-controller-manager"
     KUBEBUILDER_ASSETS=$("$ROOT/packaging/kube-assets.sh" etcd kube-apiserver kube-controller-manager)
     export KUBEBUILDER_ASSETS
