@@ -1,7 +1,7 @@
 """The clusters that contract tests run against: the embedded API server, and a real kube-apiserver on etcd.
 
 A test that asks for ``apiserver`` runs once against each; the real one has the marker ``realkube`` and is
-only run by ``packaging/test.sh --real``. There is one server of each kind per test session, with the product's CRDs;
+only run by ``packaging/test.sh --all``. There is one server of each kind per test session, with the product's CRDs;
 tests keep apart by namespaces of their own (``namespace``). ``own_apiserver`` starts one, of each kind in turn, for a
 single test that stops, kills or fills it. ``embedded_apiserver`` and ``own_embedded`` are for what only the embedded
 one promises.
