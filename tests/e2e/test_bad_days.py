@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from boxes import RunningBox
 from e2b import SandboxException
 from e2b_code_interpreter import Sandbox
+from waiting import eventually
 
 pytestmark = [pytest.mark.box, pytest.mark.timeout(300)]
 
@@ -53,14 +53,6 @@ def use(box: RunningBox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point the SDK of this process at a box."""
     for name, value in box.env.items():
         monkeypatch.setenv(name, value)
-
-
-def eventually(check: Callable[[], bool], timeout: float = 30) -> None:
-    """Wait for another process to do something."""
-    deadline = time.monotonic() + timeout
-    while not check():
-        assert time.monotonic() < deadline, f"not within {timeout} s"
-        time.sleep(0.1)
 
 
 def answers(sandbox: Sandbox) -> bool:

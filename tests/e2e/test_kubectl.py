@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from boxes import RunningBox
 from kubectl import Kubectl
+from waiting import eventually
 
 pytestmark = [pytest.mark.box, pytest.mark.kubectl]
 
@@ -32,14 +32,6 @@ def kubectl(box: RunningBox) -> Kubectl:
     if "APPLIANCE_TEST_KUBECTL" not in os.environ:
         pytest.skip("APPLIANCE_TEST_KUBECTL is unset; packaging/test.sh builds kubectl and sets it")
     return Kubectl(box.kubeconfig)
-
-
-def eventually(check: Callable[[], bool], timeout: float = 30) -> None:
-    """Wait for a condition of another process."""
-    deadline = time.monotonic() + timeout
-    while not check():
-        assert time.monotonic() < deadline, f"not within {timeout} s: {check.__doc__ or check}"
-        time.sleep(0.1)
 
 
 def test_get_shows_the_columns(kubectl: Kubectl) -> None:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from boxes import RunningBox, environment
 from e2b_code_interpreter import Sandbox
+from waiting import eventually
 
 pytestmark = pytest.mark.box
-
-
-def eventually(check: Callable[[], bool], timeout: float = 20) -> None:
-    """Wait for another process (init reaps the killed) to do something."""
-    deadline = time.monotonic() + timeout
-    while not check():
-        assert time.monotonic() < deadline, f"not within {timeout} s"
-        time.sleep(0.05)
 
 
 NO_PRIVILEGES = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]

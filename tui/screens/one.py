@@ -11,6 +11,7 @@ from tui.act.table import Action
 from tui.model.change import Key
 from tui.model.sandboxes import SandboxRow
 from tui.screens.deck import DeckScreen
+from tui.screens.page_keys import PageKeys
 from tui.view import facts
 from tui.view.cells import Cell, Piece, text
 from tui.widgets.lines import Lines, Page
@@ -18,7 +19,7 @@ from tui.widgets.lines import Lines, Page
 PARTS = ("timeline", "conditions", "events", "describe", "yaml")
 
 
-class SandboxScreen(DeckScreen):
+class SandboxScreen(PageKeys, DeckScreen):
     """Follows one sandbox, also past its end."""
 
     name_of = "sandbox"
@@ -140,27 +141,3 @@ class SandboxScreen(DeckScreen):
     def do_files(self, argument: str) -> Any:
         """What lies in it."""
         return self.deck.files(self.key, argument)
-
-    def do_down(self, argument: str) -> None:
-        """One line."""
-        self.query_one(Page).scroll_relative(y=1, animate=False)
-
-    def do_up(self, argument: str) -> None:
-        """One line."""
-        self.query_one(Page).scroll_relative(y=-1, animate=False)
-
-    def do_top(self, argument: str) -> None:
-        """First line."""
-        self.query_one(Page).scroll_home(animate=False)
-
-    def do_bottom(self, argument: str) -> None:
-        """Last line."""
-        self.query_one(Page).scroll_end(animate=False)
-
-    def do_page_down(self, argument: str) -> None:
-        """A page."""
-        self.query_one(Page).scroll_page_down(animate=False)
-
-    def do_page_up(self, argument: str) -> None:
-        """A page."""
-        self.query_one(Page).scroll_page_up(animate=False)

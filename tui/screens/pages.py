@@ -10,6 +10,7 @@ from textual.widgets import Log
 
 from appliance.kube import errors
 from tui.screens.deck import DeckScreen, shown_lines
+from tui.screens.page_keys import PageKeys
 from tui.view.cells import Cell
 from tui.widgets.lines import Page
 
@@ -17,7 +18,7 @@ LOG_LINES = 20_000
 """Lines of a log kept on screen."""
 
 
-class PageScreen(DeckScreen):
+class PageScreen(PageKeys, DeckScreen):
     """Lines that are made anew at every paint, so that what is described stays live."""
 
     name_of = "page"
@@ -53,30 +54,6 @@ class PageScreen(DeckScreen):
         """The whole page to the clipboard."""
         self.app.copy_to_clipboard(self.query_one(Page).plain)
         self.flash("copied", "good")
-
-    def do_down(self, argument: str) -> None:
-        """One line."""
-        self.query_one(Page).scroll_relative(y=1, animate=False)
-
-    def do_up(self, argument: str) -> None:
-        """One line."""
-        self.query_one(Page).scroll_relative(y=-1, animate=False)
-
-    def do_top(self, argument: str) -> None:
-        """First line."""
-        self.query_one(Page).scroll_home(animate=False)
-
-    def do_bottom(self, argument: str) -> None:
-        """Last line."""
-        self.query_one(Page).scroll_end(animate=False)
-
-    def do_page_down(self, argument: str) -> None:
-        """A page."""
-        self.query_one(Page).scroll_page_down(animate=False)
-
-    def do_page_up(self, argument: str) -> None:
-        """A page."""
-        self.query_one(Page).scroll_page_up(animate=False)
 
 
 class LogScreen(DeckScreen):
