@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.api.address import parse_address
 from appliance.api.ids import new_api_key
 from appliance.box import certificates
 
@@ -73,7 +74,7 @@ class Layout:
         for path in (self.root, self.run, self.logs, self.tls, self.root / "store", self.root / "node"):
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o700)
-        certificates.ensure(self.tls, apiserver.rpartition(":")[0].strip("[]"), write_private)
+        certificates.ensure(self.tls, parse_address(apiserver, "--apiserver-listen").host or "localhost", write_private)
         authority = (self.tls / "ca.crt").read_bytes()
         tokens = self._tokens()
         for role, token in tokens.items():

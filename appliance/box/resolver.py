@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
+from appliance.api.address import parse_address
+
 logger = logging.getLogger(__name__)
 
 A, AAAA, ANY = 1, 28, 255
@@ -165,13 +167,13 @@ async def serving(listen: str, domain: str, address: str) -> AsyncIterator[None]
     Raises:
         RuntimeError: the address cannot be bound; the message names the flag.
     """
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
+    at = parse_address(listen, "--dns-listen")
+    host = at.host or "0.0.0.0"  # what was asked for
     upstreams = [one for one in system_resolvers() if one != host]
     resolver = Resolver(domain, address, upstreams)
     loop = asyncio.get_running_loop()
     try:
-        await loop.create_datagram_endpoint(lambda: resolver, local_addr=(host, int(port)))
+        await loop.create_datagram_endpoint(lambda: resolver, local_addr=(host, at.port))
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise RuntimeError(f"--dns-listen {listen} cannot be used: {why}") from None

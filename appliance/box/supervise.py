@@ -21,6 +21,7 @@ from pathlib import Path
 
 import aiohttp
 
+from appliance.api.address import parse_address, parse_domain
 from appliance.box import certificates, lock, logs, resolver
 from appliance.box.children import Child
 from appliance.box.layout import Layout, write_private
@@ -44,7 +45,7 @@ class Box:
         """What clients put into ``E2B_API_URL``."""
         gateway = self.settings.gateway
         scheme = "https" if gateway.tls_cert and not gateway.tls_listen else "http"
-        return f"{scheme}://{self.settings.gateway.listen}"
+        return f"{scheme}://{parse_address(gateway.listen, '--listen').local}"
 
     @property
     def authority(self) -> str | None:
@@ -134,15 +135,16 @@ def require_free(listen: str, flag: str) -> None:
     """Make sure nobody else listens on ``listen`` (HOST:PORT), or a stranger would pass for a ready role.
 
     Raises:
+        ValueError: it is not HOST:PORT.
         RuntimeError: the address cannot be bound; the message names it and the flag that changes it.
     """
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
+    address = parse_address(listen, flag)
+    host = address.host or "0.0.0.0"  # what was asked for
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, int(port)))
+            probe.bind((host, address.port))
         except OSError as error:
             raise RuntimeError(
                 f"{listen} cannot be used: {error.strerror}; choose another with {flag} HOST:PORT"
@@ -175,8 +177,9 @@ async def running(settings: BoxSettings) -> AsyncIterator[Box]:
         box = Box(with_certificate(settings, layout))
         async with contextlib.AsyncExitStack() as stack:
             if settings.domain and settings.dns_listen:
-                address = (box.settings.gateway.tls_listen or settings.gateway.listen).rpartition(":")[0]
-                await stack.enter_async_context(resolver.serving(settings.dns_listen, bare(settings.domain), address))
+                name = parse_domain(settings.domain, "--domain").name
+                answer = answered_address(settings.gateway.tls_listen or settings.gateway.listen)
+                await stack.enter_async_context(resolver.serving(settings.dns_listen, name, answer))
             keeper = asyncio.create_task(logs.bound(layout.logs), name="logs")
             try:
                 await box.start()
@@ -187,9 +190,18 @@ async def running(settings: BoxSettings) -> AsyncIterator[Box]:
                 layout.endpoints.unlink(missing_ok=True)
 
 
-def bare(domain: str) -> str:
-    """The name in ``NAME`` or ``NAME:PORT``."""
-    return domain.partition(":")[0]
+def answered_address(listen: str) -> str:
+    """The IP address at which clients of the resolver find what listens on ``listen``.
+
+    Where that is every address of the machine, the one by which the machine reaches others, else loopback.
+    """
+    address = parse_address(listen, "--tls-listen")
+    if not address.everywhere:
+        return socket.gethostbyname(address.host) if address.host == "localhost" else str(address.host)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))  # a documentation address: nothing is sent
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"
 
 
 def with_certificate(settings: BoxSettings, layout: Layout) -> BoxSettings:
@@ -197,17 +209,19 @@ def with_certificate(settings: BoxSettings, layout: Layout) -> BoxSettings:
     gateway = settings.gateway
     if not (settings.domain and gateway.tls_listen) or gateway.tls_cert:
         return settings
-    certificates.ensure_domain(layout.tls, bare(settings.domain), write_private)
+    certificates.ensure_domain(layout.tls, parse_domain(settings.domain, "--domain").name, write_private)
     own = replace(gateway, tls_cert=layout.tls / "domain.crt", tls_key=layout.tls / "domain.key")
     return replace(settings, gateway=own)
 
 
 def client_domain(settings: BoxSettings) -> str | None:
     """The domain as clients must write it: with the port of the TLS socket unless that is 443 or one was given."""
-    listen = settings.gateway.tls_listen
-    if settings.domain is None or listen is None or ":" in settings.domain or listen.endswith(":443"):
-        return settings.domain
-    return f"{settings.domain}:{listen.rpartition(':')[2]}"
+    if settings.domain is None:
+        return None
+    domain, listen = parse_domain(settings.domain, "--domain"), settings.gateway.tls_listen
+    if listen is None or domain.port is not None:
+        return str(domain)
+    return str(replace(domain, port=parse_address(listen, "--tls-listen").port))
 
 
 async def until_signal() -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from appliance.api import labels
+from appliance.api.address import parse_address
 from appliance.claims.engine import ClaimEngine
 from appliance.controller.world import World
 from appliance.kube.workqueue import WorkQueue
@@ -79,11 +80,9 @@ async def answer(
 
 async def serve(listen: str, world: World, engine: ClaimEngine, queues: Mapping[str, WorkQueue[Any]]) -> asyncio.Server:
     """Listen on HOST:PORT; close the returned server to end it. Raises ValueError, OSError."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError(f"metrics_listen: expected HOST:PORT, got {listen!r}")
+    address = parse_address(listen, "metrics_listen")
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await answer(reader, writer, world, engine, queues)
 
-    return await asyncio.start_server(handle, host.strip("[]"), int(port), limit=_HEAD_LIMIT)
+    return await asyncio.start_server(handle, address.host, address.port, limit=_HEAD_LIMIT)

@@ -12,6 +12,7 @@ import contextlib
 import ssl
 from pathlib import Path
 
+from appliance.api.address import parse_address
 from appliance.config import GatewaySettings
 from appliance.gateway.client import Client
 from appliance.gateway.dial import Dialer
@@ -62,10 +63,14 @@ class Gateway:
         self._sweep()
 
     async def _bind(self, hub: Hub, listen: str, context: ssl.SSLContext | None) -> None:
-        host, port = parse_listen(listen)
+        address = parse_address(listen, "listen")
         try:
             server = await hub.loop.create_server(
-                lambda: Client(hub, tls=context is not None), host, port, ssl=context, backlog=BACKLOG
+                lambda: Client(hub, tls=context is not None),
+                address.host,
+                address.port,
+                ssl=context,
+                backlog=BACKLOG,
             )
         except OSError:
             for bound in self._servers:
@@ -136,18 +141,6 @@ def _interval(settings: GatewaySettings) -> float:
         settings.upstream_idle_timeout,
     )
     return max(0.01, min(1.0, shortest / 4))
-
-
-def parse_listen(text: str) -> tuple[str | None, int]:
-    """``HOST:PORT`` → (host, port). ``[::1]:80`` is IPv6; an empty host or ``*`` is every address.
-
-    Raises ValueError that names the setting.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535 or (":" in host and not host.startswith("[")):
-        raise ValueError(f"listen must be HOST:PORT, such as 127.0.0.1:8080 or [::]:8080, not {text!r}")
-    host = host.strip("[]")
-    return (None if host in ("", "*") else host), int(port)
 
 
 def tls_context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

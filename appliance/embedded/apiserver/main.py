@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
+from appliance.api.address import parse_address
 from appliance.config import ApiServerSettings
 from appliance.embedded.apiserver.auth import Tokens
 from appliance.embedded.apiserver.backend import Backend
@@ -102,16 +103,13 @@ async def serving(
 
 def parse_listen(text: str) -> tuple[str, int]:
     """``HOST:PORT`` on loopback; SettingsError otherwise."""
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]")
     try:
-        if not (host == "localhost" or ipaddress.ip_address(host).is_loopback) or not 0 <= int(port) < 65536:
-            raise ValueError
+        address = parse_address(text, "listen")
+        if address.host is not None and (address.host == "localhost" or ipaddress.ip_address(address.host).is_loopback):
+            return address.host, address.port
     except ValueError:
-        raise SettingsError(
-            f"listen: expected HOST:PORT on loopback, for example 127.0.0.1:16443, got {text!r}"
-        ) from None
-    return host, int(port)
+        pass
+    raise SettingsError(f"listen: expected HOST:PORT on loopback, for example 127.0.0.1:16443, got {text!r}")
 
 
 def _tls(settings: ApiServerSettings) -> ssl.SSLContext | None:

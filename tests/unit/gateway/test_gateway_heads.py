@@ -11,8 +11,6 @@ import subprocess
 
 import pytest
 
-from appliance.gateway.server import parse_listen
-
 ID = "iabcdefghij0123456789"
 HEAD = f"Host: localhost\r\nE2b-Sandbox-Id: {ID}\r\nE2b-Sandbox-Port: 8000\r\n"
 
@@ -221,22 +219,6 @@ async def test_random_bytes_never_hang_or_break_the_gateway(world, echo_handler,
         with contextlib.suppress(ConnectionResetError):
             await client.rest()
     assert (await world.ask(f"GET / HTTP/1.1\n{address}"))[0] == 200
-
-
-@pytest.mark.parametrize(
-    ("text", "parsed"),
-    [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:0", ("::1", 0)), (":8080", (None, 8080)), ("*:1", (None, 1))],
-)
-def test_listen_addresses_are_read(text, parsed):
-    """IPv4, IPv6 in brackets, and every address."""
-    assert parse_listen(text) == parsed
-
-
-@pytest.mark.parametrize("text", ["", "80", "a:b", "::1:80", "a:70000"])
-def test_bad_listen_addresses_are_named(text):
-    """The error says which setting and which form."""
-    with pytest.raises(ValueError, match="listen must be HOST:PORT"):
-        parse_listen(text)
 
 
 async def test_tls_speaks_http_1_1_to_clients_that_offer_2(world, echo_handler, address, tmp_path):
