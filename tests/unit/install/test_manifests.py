@@ -11,6 +11,7 @@ import yaml
 
 from appliance import cli
 from appliance.api import kinds
+from appliance.commands import roles
 from appliance.install import rbac
 from appliance.install.command import manifests
 from appliance.install.options import InstallOptions
@@ -115,7 +116,7 @@ def test_the_roles_take_the_flags_they_are_given(monkeypatch: pytest.MonkeyPatch
         assert f"sandbox-{options.role}" == name.removesuffix("-manager") or options.role == "manager"
         if options.role == "manager":
             assert options.domain == "sandboxes.example"
-            assert cli._gateway(options).listen == "0.0.0.0:8080"
+            assert roles.gateway(options).listen == "0.0.0.0:8080"
             assert options.api_key_file == Path("/etc/appliance/key/api-key")
 
 

@@ -1,0 +1,155 @@
+"""``--role``: the roles, and how each one's settings are made of the flags in ``flags``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from appliance.commands.targets import kube
+from appliance.config import (
+    ApiServerSettings,
+    BoxSettings,
+    ControllerSettings,
+    GatewaySettings,
+    ManagerSettings,
+    NodeSettings,
+)
+
+ROLES = {
+    "all": "everything on one machine: embedded cluster, controller and manager, supervised",
+    "controller": "reconciles Sandbox, SandboxSet and SandboxClaim objects of a cluster",
+    "manager": "the E2B API and the gateway that carries sandbox traffic",
+    "runtime": "inside a sandbox: processes, files and run_code (started by the pod, not by hand)",
+    "apiserver": "the embedded Kubernetes API (started by --role=all)",
+    "node": "the embedded node agent that runs pods as isolated processes (started by --role=all)",
+    "tui": "a live terminal screen for pools, claims and sandboxes; needs nothing but a kubeconfig, or the box",
+}
+
+
+def summary() -> str:
+    """One line for ``--role``."""
+    return "; ".join(f"{name}: {text}" for name, text in ROLES.items())
+
+
+def gateway(options: argparse.Namespace) -> GatewaySettings:
+    """Settings of the public socket. Raises ``ValueError`` naming the flag."""
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise ValueError("--tls-cert and --tls-key belong together: give both or neither")
+    for flag in ("listen", "tls_listen", "dns_listen"):
+        host, _, port = (getattr(options, flag) or "-:0").rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"--{flag.replace('_', '-')}: {getattr(options, flag)!r} is not HOST:PORT")
+    return GatewaySettings(
+        listen=options.listen, tls_cert=options.tls_cert, tls_key=options.tls_key, tls_listen=options.tls_listen
+    )
+
+
+def _serve(role: Coroutine[Any, Any, None]) -> int:
+    asyncio.run(role)
+    return 0
+
+
+def _all(options: argparse.Namespace) -> int:
+    from appliance.box.main import run
+
+    if options.isolation == "namespaces" and options.kubeconfig is None:
+        from appliance.embedded.node.preflight import privileges
+
+        privileges()  # the node would refuse too, but only after half the box has been started
+    settings = BoxSettings(
+        data_dir=options.data_dir.absolute(),
+        apiserver_listen=options.apiserver_listen,
+        kubeconfig=options.kubeconfig,
+        isolation=options.isolation,
+        gateway=gateway(options),
+        domain=options.domain,
+        dns_listen=options.dns_listen,
+    )
+    if options.dns_listen and not options.domain:
+        raise ValueError("--dns-listen answers the names of --domain: give both")
+    return asyncio.run(run(settings, replicas=options.pool))
+
+
+def _apiserver(options: argparse.Namespace) -> int:
+    from appliance.embedded.apiserver.main import run
+
+    tls = options.data_dir / "tls"
+    settings = ApiServerSettings(data_dir=options.data_dir, listen=options.apiserver_listen)
+    if (tls / "server.crt").exists():
+        settings = replace(settings, tls_cert=tls / "server.crt", tls_key=tls / "server.key")
+    return _serve(run(settings))
+
+
+def _node(options: argparse.Namespace) -> int:
+    from appliance.embedded.node.main import run
+
+    kubeconfig = options.data_dir / "run" / "node.kubeconfig"
+    return _serve(run(NodeSettings(data_dir=options.data_dir, kubeconfig=kubeconfig, isolation=options.isolation)))
+
+
+def _controller(options: argparse.Namespace) -> int:
+    from appliance.controller.main import run
+
+    settings = ControllerSettings(
+        kube=kube(options, "controller"),
+        leader_election=not options.no_leader_election,
+        runtime_image=os.environ.get("APPLIANCE_RUNTIME_IMAGE"),
+    )
+    return _serve(run(settings))
+
+
+def _manager(options: argparse.Namespace) -> int:
+    from appliance.manager.main import run
+
+    settings = ManagerSettings(kube=kube(options, "manager"), gateway=gateway(options), domain=options.domain)
+    run_dir, key = options.data_dir / "run", options.data_dir / "api-key"
+    if run_dir.is_dir():
+        settings = replace(
+            settings, control_socket=run_dir / "manager.sock", initial_key_file=key if key.exists() else None
+        )
+    if options.api_key_file is not None:
+        settings = replace(settings, initial_key_file=options.api_key_file)
+    return _serve(run(settings))
+
+
+def _tui(options: argparse.Namespace) -> int:
+    """The box that is running here unless another cluster is named; KUBECONFIG when there is no box."""
+    from tui.main import run
+    from tui.settings import TuiSettings
+
+    box = options.data_dir / "kubeconfig"
+    if options.kubeconfig is None and os.access(box, os.R_OK):
+        options.kubeconfig = box
+    settings = TuiSettings(
+        kube=kube(options, "tui"),
+        namespace=options.namespace,
+        readonly=options.readonly,
+        once=options.once,
+        record=options.record,
+        replay=options.replay,
+        no_color=options.no_color,
+    )
+    return run(settings)
+
+
+def runtime(arguments: list[str]) -> int:
+    """The runtime parses its own arguments: it must not pay for anything above."""
+    from appliance.runtime.main import main as run
+
+    skip = 1 if "--role=runtime" in arguments else 2
+    rest = [word for word in arguments if word != "--role=runtime"] if skip == 1 else arguments[2:]
+    return run(rest)
+
+
+RUNNERS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "all": _all,
+    "apiserver": _apiserver,
+    "node": _node,
+    "controller": _controller,
+    "manager": _manager,
+    "tui": _tui,
+}
