@@ -23,7 +23,8 @@ done
 [ "$(id -u)" = 0 ] || [ "$scope" = fast ] || die "the end-to-end tests start sandboxes and need root (or use --fast)"
 [ "$scope" = fast ] || need_programs "${BOX_PROGRAMS[@]}" "go:golang-go:builds the kubectl the tests drive" "unshare:util-linux:gives tests namespaces of their own" \
     "node:nodejs:runs the JavaScript SDKs and the CLI" "npm:npm:installs them" "curl:curl:is what sandboxes of the tests ask with" \
-    "tmux:tmux:is the terminal of the flight deck's tests" "ps:procps:lists processes" "losetup:mount:lists loop devices"
+    "tmux:tmux:is the terminal of the flight deck's tests" "ps:procps:lists processes" \
+    "chromium:chromium:opens the flight deck as a browser does" "losetup:mount:lists loop devices"
 locked_venv "$ROOT/.venv-test" "$ROOT/packaging/requirements-test.lock"
 export PATH="$ROOT/.venv-test/bin:$PATH" PYTHONPATH="$ROOT" VIRTUAL_ENV="$ROOT/.venv-test"
 

@@ -15,7 +15,7 @@ from tui.feed.live import LiveSource
 from tui.feed.record import Recorder, read_recording
 from tui.feed.replay import Player
 from tui.feed.source import Source
-from tui.settings import TuiSettings
+from tui.settings import TuiSettings, WebSettings
 from tui.view.cells import ASCII, UNICODE, Glyphs
 
 ONCE_TIMEOUT = 30.0
@@ -29,6 +29,8 @@ def run(settings: TuiSettings) -> int:
     """
     if settings.no_color:
         os.environ["NO_COLOR"] = "1"
+    if settings.web is not None:
+        return _web(settings, settings.web)
     with ExitStack() as stack:
         recorder = stack.enter_context(Recorder(settings.record)) if settings.record is not None else None
         source: Source
@@ -40,6 +42,15 @@ def run(settings: TuiSettings) -> int:
         if settings.once is not None:
             return asyncio.run(_once(source, settings.once))
         return _screen(source, settings)
+
+
+def _web(settings: TuiSettings, web: WebSettings) -> int:
+    from tui import configuration
+    from tui.web.server import serve
+
+    configuration.load(settings.config)  # a mistake in it is better told here than to every visitor
+    asyncio.run(serve(web, lambda words: print(words, flush=True)))  # noqa: T201 - the address, for a person
+    return 0
 
 
 def _screen(source: Source, settings: TuiSettings) -> int:

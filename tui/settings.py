@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from appliance.config import KubeSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings:
+    """``--web``: the same deck in a browser."""
+
+    host: str = "127.0.0.1"
+    port: int = 8090
+    """0: any that is free."""
+    sessions: int = 4
+    """Visitors at a time; each is a process."""
+    command: tuple[str, ...]
+    """Starts the deck of one visitor."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What that process gets besides ours."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +53,5 @@ class TuiSettings:
     """Attributes instead of colours (``NO_COLOR``)."""
     config: Path = Path("~/.config/appliance/tui.toml")
     """Theme, columns and keys; see ``configuration``."""
+    web: WebSettings | None = None
+    """Serve the deck to browsers instead of showing it here."""

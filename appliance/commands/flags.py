@@ -65,3 +65,11 @@ def _tui_flags(tui: Any) -> None:
     tui.add_argument("--record", type=Path, metavar="FILE", help="write every change to a file")
     tui.add_argument("--replay", type=Path, metavar="FILE", help="play such a file instead of watching a cluster")
     tui.add_argument("--no-color", action="store_true", help="no colours (NO_COLOR)")
+    tui.add_argument(
+        "--web",
+        nargs="?",
+        const="127.0.0.1:8090",
+        metavar="HOST:PORT",
+        help="the same screen in a browser, behind a token that is printed once (127.0.0.1:8090)",
+    )
+    tui.add_argument("--web-sessions", type=count, default=4, metavar="N", help="browsers at a time with --web (4)")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+from appliance.box.children import PARENT_VARIABLE, program
 from appliance.commands.targets import kube
 from appliance.config import (
     ApiServerSettings,
@@ -132,8 +133,36 @@ def _tui(options: argparse.Namespace) -> int:
         record=options.record,
         replay=options.replay,
         no_color=options.no_color,
+        web=_web(options) if options.web else None,
     )
     return run(settings)
+
+
+def _web(options: argparse.Namespace) -> Any:
+    """``--web``: every visitor gets a process of this program with the same options. Raises ValueError."""
+    from tui.settings import WebSettings
+
+    for flag, given in (("--once", options.once), ("--record", options.record)):
+        if given is not None:
+            raise ValueError(f"--web: cannot be combined with {flag}")
+    host, _, port = options.web.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"--web: expected HOST:PORT, got {options.web!r}")
+    if options.web_sessions < 1:
+        raise ValueError("--web-sessions: expected at least 1")
+    words = ["--role=tui", "--data-dir", str(options.data_dir)]
+    for flag, value in (("--kubeconfig", options.kubeconfig), ("--namespace", options.namespace)):
+        words += [flag, str(value)] if value is not None else []
+    words += ["--replay", str(options.replay)] if options.replay is not None else []
+    words += ["--readonly"] if options.readonly else []
+    words += ["--no-color"] if options.no_color else []
+    return WebSettings(
+        host=host.strip("[]"),
+        port=int(port),
+        sessions=options.web_sessions,
+        command=(*program(), *words),
+        environment={PARENT_VARIABLE: str(os.getpid())},
+    )
 
 
 def runtime(arguments: list[str]) -> int:

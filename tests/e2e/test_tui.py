@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from boxes import ROOT, RunningBox, environment
@@ -106,3 +107,29 @@ def test_once_prints_the_box_as_json(box: RunningBox) -> None:
     document = json.loads(done.stdout)
     assert document["pools"][0]["name"] == "code-interpreter"
     assert {watch["state"] for watch in document["watches"]} == {"live"}
+
+
+@pytest.fixture
+def browsed(box: RunningBox) -> Iterator[str]:
+    """The address of the deck in a browser, with its token; one visitor at a time."""
+    words = ["--role=tui", "--data-dir", str(box.data_dir), "--web", "127.0.0.1:0", "--web-sessions", "1"]
+    command = [sys.executable, "-m", "appliance", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment()) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().removeprefix("flight deck: ").strip()
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+        assert process.stdout.read() == "", "the address is all that is printed"
+
+
+def test_the_same_deck_in_a_browser(browsed: str, tmp_path: Path) -> None:
+    """Headless Chromium: refused without the token, live with it, keys work, one visitor too many is refused."""
+    modules = os.environ.get("APPLIANCE_TEST_JS")
+    if modules is None:
+        pytest.skip("APPLIANCE_TEST_JS is unset; packaging/test.sh installs the npm packages of tests/e2e/js")
+    if shutil.which("chromium") is None:
+        pytest.skip("chromium is missing: apt-get install chromium")
+    (tmp_path / "node_modules").symlink_to(Path(modules) / "node_modules")
+    script = shutil.copy(Path(__file__).parent / "js" / "deck.mjs", tmp_path)
+    done = subprocess.run(["node", script, browsed], capture_output=True, text=True, timeout=110, check=False)
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr

@@ -1,0 +1,1 @@
+"""The flight deck in a browser (``--web``): who may in, the pages around it, and one process a visitor."""
