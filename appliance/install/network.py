@@ -10,25 +10,29 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.api import labels
-from appliance.install.rbac import CONTROLLER, MANAGER
-from appliance.install.workloads import PORT, selector
+from appliance.install.nodes import Each, Item, filled
+from appliance.install.rbac import CONTROLLER, MANAGER, selector
+from appliance.install.workloads import PORT
 
 PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
 PRIVATE_V6 = ("fc00::/7", "fe80::/10")
 
 
-def objects(namespace: str, sandbox_namespaces: tuple[str, ...]) -> list[dict[str, Any]]:
+SANDBOXES = "appliance-sandboxes"
+"""Name of the policy in every namespace of sandboxes."""
+
+
+def objects(namespace: str) -> list[Any]:
     """The policies of the system namespace, and one in each namespace of sandboxes."""
     manager = {"ingress": [{"ports": [{"protocol": "TCP", "port": PORT}]}], "policyTypes": ["Ingress"]}
+    rules = {"ingress": [{"from": _ours(namespace)}], "egress": _egress(), "policyTypes": ["Ingress", "Egress"]}
+    sandbox = {labels.CREATED_BY: labels.CREATED_BY_SANDBOX}
     made = [
         _policy(namespace, CONTROLLER, selector(CONTROLLER), {"ingress": [], "policyTypes": ["Ingress"]}),
         _policy(namespace, MANAGER, selector(MANAGER), manager),
+        Each("sandboxNamespaces", _policy(Item(), SANDBOXES, sandbox, rules)),
     ]
-    sandbox = {labels.CREATED_BY: labels.CREATED_BY_SANDBOX}
-    for place in sandbox_namespaces:
-        rules = {"ingress": [{"from": _ours(namespace)}], "egress": _egress(), "policyTypes": ["Ingress", "Egress"]}
-        made.append(_policy(place, "appliance-sandboxes", sandbox, rules))
-    return made
+    return [filled("networkPolicies.enabled", policy) for policy in made]
 
 
 def _ours(namespace: str) -> list[dict[str, Any]]:
@@ -48,7 +52,7 @@ def _egress() -> list[dict[str, Any]]:
     return [{"to": [names], "ports": dns}, {"to": internet}]
 
 
-def _policy(namespace: str, name: str, pods: dict[str, str], rules: dict[str, Any]) -> dict[str, Any]:
-    meta = {"name": name, "namespace": namespace}
+def _policy(namespace: str | Item, name: str, pods: dict[str, str], rules: dict[str, Any]) -> dict[str, Any]:
+    meta = {"name": name, "namespace": namespace, "labels": selector(name)}
     spec = {"podSelector": {"matchLabels": pods}, **rules}
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}

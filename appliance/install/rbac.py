@@ -53,11 +53,17 @@ OWN: Final[dict[str, tuple[Rule, ...]]] = {
 }
 
 
+def selector(name: str) -> dict[str, str]:
+    """The labels by which everything finds a role's objects and pods."""
+    return {"app.kubernetes.io/name": "appliance", "app.kubernetes.io/component": name}
+
+
 def objects(namespace: str) -> list[dict[str, Any]]:
     """Service accounts, roles and their bindings."""
     made: list[dict[str, Any]] = []
     for name, rules in CLUSTER.items():
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+        meta = {"name": name, "namespace": namespace, "labels": selector(name)}
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
         made += [
             account,
             *_pair("Cluster", name, None, namespace, rules),
@@ -70,7 +76,7 @@ def _pair(
     scope: str, name: str, place: str | None, namespace: str, rules: tuple[Rule, ...]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     version = "rbac.authorization.k8s.io/v1"
-    meta = {"name": name, **({"namespace": place} if place else {})}
+    meta = {"name": name, **({"namespace": place} if place else {}), "labels": selector(name)}
     role = {
         "apiVersion": version,
         "kind": f"{scope}Role",

@@ -8,101 +8,124 @@ from __future__ import annotations
 
 from typing import Any
 
+from appliance import __version__
 from appliance.api.labels import IMAGE_PROGRAM
-from appliance.install.options import InstallOptions
-from appliance.install.rbac import CONTROLLER, MANAGER
+from appliance.install.nodes import Condition, Each, Item, Value, When, filled, text
+from appliance.install.rbac import CONTROLLER, MANAGER, selector
 
 PORT = 8080
 _KEY, _TLS = "/etc/appliance/key", "/etc/appliance/tls"
+_TLS_ON = "tls.secretName"
 
 
-def objects(namespace: str, options: InstallOptions) -> list[dict[str, Any]]:
-    """Deployments, Service and budgets."""
-    made = [_deployment(namespace, CONTROLLER, options.controllers, options.image, _controller(options), [])]
-    made.append(_deployment(namespace, MANAGER, options.managers, options.image, _manager(options), _secrets(options)))
-    made.append(_service(namespace, tls=options.tls_secret is not None))
-    for name, replicas in ((CONTROLLER, options.controllers), (MANAGER, options.managers)):
-        if replicas > 1:  # of a single replica a budget would only block draining its node
-            made.append(_budget(namespace, name))
+def objects(namespace: str) -> list[Any]:
+    """The Secret of the first API key, Deployments, Service and budgets."""
+    made: list[Any] = [filled("apiKey", _key(namespace))]
+    made.append(_deployment(namespace, CONTROLLER, "controllers", _controller(), [], []))
+    made.append(_deployment(namespace, MANAGER, "managers", _manager(), _mounts(), _volumes()))
+    made.append(_service(namespace))
+    for name, values in ((CONTROLLER, "controllers"), (MANAGER, "managers")):
+        # Of a single replica a budget would only block draining its node.
+        made.append(When(Condition(f"{values}.replicas", above=1), _budget(namespace, name)))
     return made
 
 
-def selector(name: str) -> dict[str, str]:
-    """The labels by which everything finds a role's pods."""
-    return {"app.kubernetes.io/name": "appliance", "app.kubernetes.io/component": name}
+def _key(namespace: str) -> dict[str, Any]:
+    meta = {"name": Value("apiKeySecret"), "namespace": namespace, "labels": selector(MANAGER)}
+    data = {"api-key": Value("apiKey", form="base64")}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "data": data}
 
 
-def _controller(options: InstallOptions) -> dict[str, Any]:
-    environment = [{"name": "APPLIANCE_RUNTIME_IMAGE", "value": options.image}]
-    container = {"command": [IMAGE_PROGRAM, "--role=controller"], "env": environment}
-    return {**container, "resources": _resources("100m", "128Mi", "1Gi")}
+def _controller() -> dict[str, Any]:
+    environment = [{"name": "APPLIANCE_RUNTIME_IMAGE", "value": Value("runtimeImage", fallback="image")}]
+    return {"command": [IMAGE_PROGRAM, "--role=controller"], "env": environment}
 
 
-def _manager(options: InstallOptions) -> dict[str, Any]:
-    command = [IMAGE_PROGRAM, "--role=manager", f"--listen=0.0.0.0:{PORT}", f"--api-key-file={_KEY}/api-key"]
-    mounts = [{"name": "api-key", "mountPath": _KEY, "readOnly": True}]
-    scheme = "HTTP"
-    if options.domain:
-        command.append(f"--domain={options.domain}")
-    if options.tls_secret:
-        command += [f"--tls-cert={_TLS}/tls.crt", f"--tls-key={_TLS}/tls.key"]
-        mounts.append({"name": "tls", "mountPath": _TLS, "readOnly": True})
-        scheme = "HTTPS"
-    probe = {"httpGet": {"path": "/health", "port": "api", "scheme": scheme}, "periodSeconds": 5, "timeoutSeconds": 3}
+def _manager() -> dict[str, Any]:
+    command: list[Any] = [
+        IMAGE_PROGRAM,
+        "--role=manager",
+        f"--listen=0.0.0.0:{PORT}",
+        f"--api-key-file={_KEY}/api-key",
+        filled("domain", text("--domain=", Value("domain"))),
+        filled(_TLS_ON, f"--tls-cert={_TLS}/tls.crt"),
+        filled(_TLS_ON, f"--tls-key={_TLS}/tls.key"),
+    ]
+    get = {"path": "/health", "port": "api", "scheme": filled(_TLS_ON, "HTTPS", "HTTP")}
+    probe = {"httpGet": get, "periodSeconds": 5, "timeoutSeconds": 3}
     return {
         "command": command,
         "ports": [{"name": "api", "containerPort": PORT}],
         "readinessProbe": probe,
         "livenessProbe": {**probe, "periodSeconds": 15, "failureThreshold": 4},
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 60},
-        "volumeMounts": mounts,
-        "resources": _resources("250m", "192Mi", "2Gi"),
     }
 
 
-def _secrets(options: InstallOptions) -> list[dict[str, Any]]:
-    volumes = [{"name": "api-key", "secret": {"secretName": options.api_key_secret, "defaultMode": 0o440}}]
-    if options.tls_secret:
-        volumes.append({"name": "tls", "secret": {"secretName": options.tls_secret, "defaultMode": 0o440}})
-    return volumes
+def _mounts() -> list[Any]:
+    tls = {"name": "tls", "mountPath": _TLS, "readOnly": True}
+    return [{"name": "api-key", "mountPath": _KEY, "readOnly": True}, filled(_TLS_ON, tls)]
 
 
-def _resources(cpu: str, memory: str, limit: str) -> dict[str, Any]:
-    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": limit}}
+def _volumes() -> list[Any]:
+    tls = {"name": "tls", "secret": {"secretName": Value(_TLS_ON), "defaultMode": 0o440}}
+    key = {"name": "api-key", "secret": {"secretName": Value("apiKeySecret"), "defaultMode": 0o440}}
+    return [key, filled(_TLS_ON, tls)]
 
 
 def _deployment(
-    namespace: str, name: str, replicas: int, image: str, container: dict[str, Any], volumes: list[dict[str, Any]]
+    namespace: str, name: str, values: str, container: dict[str, Any], mounts: list[Any], volumes: list[Any]
 ) -> dict[str, Any]:
-    mounts = [*container.pop("volumeMounts", []), {"name": "tmp", "mountPath": "/tmp"}]
+    spec = {
+        "replicas": Value(f"{values}.replicas"),
+        "selector": {"matchLabels": selector(name)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": {
+            "metadata": {"labels": selector(name)},
+            "spec": _pod(name, values, container, mounts, volumes),
+        },
+    }
+    meta = _meta(namespace, name)
+    meta["labels"] = {**meta["labels"], "app.kubernetes.io/version": __version__}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
+
+
+def _pod(name: str, values: str, container: dict[str, Any], mounts: list[Any], volumes: list[Any]) -> dict[str, Any]:
     security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
     spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
-    pod = {
+    whole = {
+        "name": name,
+        "image": Value("image"),
+        "imagePullPolicy": Value("imagePullPolicy"),
+        **container,
+        "resources": Value(f"{values}.resources", structured=True),
+        "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}],
+        "securityContext": security,
+    }
+    return {
         "serviceAccountName": name,
+        "imagePullSecrets": filled("imagePullSecrets", [Each("imagePullSecrets", {"name": Item()})]),
+        "nodeSelector": filled("nodeSelector", Value("nodeSelector", structured=True)),
+        "tolerations": filled("tolerations", Value("tolerations", structured=True)),
         "securityContext": {
             "runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationGracePeriodSeconds": 30,
         "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": selector(name)}}],
-        "containers": [
-            {"name": name, "image": image, **container, "volumeMounts": mounts, "securityContext": security},
-        ],
+        "containers": [whole],
         "volumes": [*volumes, {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}],
     }  # fmt: skip
-    spec = {
-        "replicas": replicas,
-        "selector": {"matchLabels": selector(name)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-        "template": {"metadata": {"labels": selector(name)}, "spec": pod},
+
+
+def _service(namespace: str) -> dict[str, Any]:
+    port = {"name": filled(_TLS_ON, "https", "http"), "port": filled(_TLS_ON, 443, 80), "targetPort": "api"}
+    spec = {"type": Value("service.type"), "selector": selector(MANAGER), "ports": [{"protocol": "TCP", **port}]}
+    meta = {
+        **_meta(namespace, MANAGER),
+        "annotations": filled("service.annotations", Value("service.annotations", structured=True)),
     }
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": _meta(namespace, name), "spec": spec}
-
-
-def _service(namespace: str, *, tls: bool) -> dict[str, Any]:
-    port = {"name": "https" if tls else "http", "port": 443 if tls else 80, "targetPort": "api"}
-    spec = {"selector": selector(MANAGER), "ports": [port]}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": _meta(namespace, MANAGER), "spec": spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
 
 
 def _budget(namespace: str, name: str) -> dict[str, Any]:

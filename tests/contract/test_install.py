@@ -11,7 +11,7 @@ import yaml
 from kubectl import Kubectl
 
 from appliance.install.command import manifests
-from appliance.install.options import InstallOptions
+from appliance.install.values import parse
 
 
 @pytest.fixture
@@ -38,8 +38,9 @@ def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
 @pytest.mark.realkube
 def test_a_real_api_server_takes_every_manifest(kubectl: Kubectl) -> None:
     """Server-side apply with strict validation takes all of them, twice, and the accounts may do what was rendered."""
-    options = InstallOptions(image="registry.example/appliance:1", domain="sandboxes.example", tls_secret="tls")
-    stream = yaml.safe_dump_all(manifests(options))
+    values = {"domain": "sandboxes.example", "tls": {"secretName": "tls"}, "createNamespace": True}
+    values |= {"ingress": {"enabled": True}, "apiKey": "e2b_" + "5" * 40}
+    stream = yaml.safe_dump_all(manifests(parse(values)))
     for _ in range(2):
         kubectl("apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-", stdin=stream)
     account = "--as=system:serviceaccount:sandbox-system:sandbox-manager"

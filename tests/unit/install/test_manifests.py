@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from appliance.api import kinds
 from appliance.commands import roles
 from appliance.install import rbac
 from appliance.install.command import manifests
-from appliance.install.options import InstallOptions
+from appliance.install.values import merged, parse
 
 ROOT = Path(__file__).parents[3] / "appliance"
 CALL = re.compile(
@@ -71,9 +72,10 @@ def test_no_role_may_do_what_its_code_never_does(role: str) -> None:
     assert not cluster & {("secrets", "list"), ("secrets", "watch")}
 
 
-def rendered(**options: Any) -> list[dict[str, Any]]:
+def rendered(**values: Any) -> list[dict[str, Any]]:
     """Manifests for an image."""
-    return manifests(InstallOptions(image="registry.example/appliance:1", **options))
+    own = {"image": "registry.example/appliance:1", "createNamespace": True}
+    return manifests(parse(merged(own, values)))
 
 
 def pods(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -96,7 +98,7 @@ def test_everything_is_there_in_an_order_a_cluster_takes() -> None:
 
 def test_pods_pass_the_restricted_pod_security_standard() -> None:
     """Non-root, read-only root, no capabilities, default seccomp: what the namespace enforces."""
-    for spec in pods(rendered(tls_secret="tls", domain="sandboxes.example")).values():
+    for spec in pods(rendered(tls={"secretName": "tls"}, domain="sandboxes.example")).values():
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in spec["containers"]:
@@ -110,7 +112,7 @@ def test_pods_pass_the_restricted_pod_security_standard() -> None:
 
 def test_the_roles_take_the_flags_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rendered command lines parse, and lead to the settings that the options mean."""
-    for name, spec in pods(rendered(tls_secret="tls", domain="sandboxes.example")).items():
+    for name, spec in pods(rendered(tls={"secretName": "tls"}, domain="sandboxes.example")).items():
         arguments = spec["containers"][0]["command"][1:]
         options = cli.parser().parse_args(arguments)
         assert f"sandbox-{options.role}" == name.removesuffix("-manager") or options.role == "manager"
@@ -122,7 +124,7 @@ def test_the_roles_take_the_flags_they_are_given(monkeypatch: pytest.MonkeyPatch
 
 def test_sandboxes_reach_no_private_address_and_each_other() -> None:
     """In every namespace of pools: in only from our two roles, out only to names and the internet."""
-    documents = rendered(sandbox_namespaces=("default", "team-a"))
+    documents = rendered(sandboxNamespaces=["default", "team-a"])
     policies = {
         one["metadata"]["namespace"]: one["spec"]
         for one in documents
@@ -138,7 +140,9 @@ def test_sandboxes_reach_no_private_address_and_each_other() -> None:
 
 def test_one_replica_gets_no_budget() -> None:
     """A budget over a single pod would keep its node from ever being drained."""
-    budgets = [one["metadata"]["name"] for one in rendered(managers=1) if one["kind"] == "PodDisruptionBudget"]
+    budgets = [
+        one["metadata"]["name"] for one in rendered(managers={"replicas": 1}) if one["kind"] == "PodDisruptionBudget"
+    ]
     assert budgets == [rbac.CONTROLLER]
 
 
@@ -158,12 +162,38 @@ def test_the_command_prints_yaml_without_anchors(capsys: pytest.CaptureFixture[s
     [
         (["--image", ""], "--image: expected an image reference"),
         (["--image", "x", "--domain", "not a name"], "--domain: expected a DNS name, got 'not a name'"),
-        (["--image", "x", "--managers", "0"], "--managers: expected 1 to 100 replicas, got 0"),
+        (["--image", "x", "--managers", "0"], "--managers: expected a number greater than or equal to 1, got 0"),
+        (["--ingress"], "ingress.enabled: an Ingress needs domain"),
+        (["--values", "VALUES"], "managrs: there is no such value"),
         (["--image", "x", "--tls-secret", "A_B"], "--tls-secret: expected a Kubernetes name, got 'A_B'"),
         (["--image", "x", "--sandbox-namespace", "*"], "--sandbox-namespace: expected a Kubernetes name"),
     ],
 )
-def test_bad_options_are_named(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each wrong value is one line that names its flag and what it expects."""
-    assert cli.main(["install", *arguments]) == 1
+def test_bad_options_are_named(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each wrong value, by flag or in a file, is one line that names it and what is expected."""
+    (tmp_path / "values.yaml").write_text("managrs: {replicas: 2}")
+    named = [str(tmp_path / "values.yaml") if word == "VALUES" else word for word in arguments]
+    assert cli.main(["install", *named]) == 1
     assert complaint in capsys.readouterr().err
+
+
+def test_the_first_api_key_becomes_a_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is read from a file, never from the command line, and lands where the managers look for it."""
+    (tmp_path / "key").write_text("e2b_" + "5" * 40 + "\n")
+    assert cli.main(["install", "--api-key-file", str(tmp_path / "key"), "--api-key-secret", "first"]) == 0
+    made = list(yaml.safe_load_all(capsys.readouterr().out))
+    secret = next(one for one in made if one["kind"] == "Secret")
+    assert secret["metadata"]["name"] == "first"
+    assert base64.b64decode(secret["data"]["api-key"]).decode() == "e2b_" + "5" * 40
+    volumes = pods(made)[rbac.MANAGER]["volumes"]
+    assert {"secretName": "first", "defaultMode": 0o440} in [volume.get("secret") for volume in volumes]
+
+
+def test_an_ingress_names_the_domain_without_its_port() -> None:
+    """Hosts of an Ingress have no port; both the API's and the sandboxes' names lead to the managers."""
+    made = rendered(domain="sbx.example:8443", ingress={"enabled": True, "tlsSecretName": "wild"})
+    ingress = next(one for one in made if one["kind"] == "Ingress")
+    assert [rule["host"] for rule in ingress["spec"]["rules"]] == ["sbx.example", "*.sbx.example"]
+    assert ingress["spec"]["tls"] == [{"hosts": ["sbx.example", "*.sbx.example"], "secretName": "wild"}]
