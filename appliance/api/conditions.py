@@ -69,7 +69,8 @@ class Reason:
     CREATE_POD: Final = "CreatePod"
     RESUME_POD: Final = "ResumePod"
     # InplaceUpdate
-    NOT_SUPPORTED: Final = "NotSupported"  # ours: the change is not carried out, and the message says what helps
+    FORBIDDEN: Final = "Forbidden"  # ours: a running pod cannot change so, and the message says what helps
+    NOT_SUPPORTED: Final = "NotSupported"  # ours, also Upgrading: it is not carried out, and the message says why
     # InplaceUpdate, RuntimeInitialized, Upgrading
     SUCCEEDED: Final = "Succeeded"
     FAILED: Final = "Failed"

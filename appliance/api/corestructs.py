@@ -86,7 +86,8 @@ class PodStatus(Record, frozen=True, gc=False):
     message: str = ""
     start_time: str | None = None
     qos_class: str = ""
-    resize: str = ""
+    observed_generation: int = 0
+    """Generation of the pod that the node has seen; 0 where nodes do not say (Kubernetes before 1.34)."""
 
 
 class Pod(Object, frozen=True, gc=False):

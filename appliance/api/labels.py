@@ -46,6 +46,10 @@ RESERVE_PAUSED: Final = f"{GROUP}/reserve-paused-sandbox-duration"
 PRIORITY: Final = f"{GROUP}/sandbox-priority"
 CLEANUP_CANDIDATE: Final = f"{GROUP}/cleanup-candidate"
 HASH_IMMUTABLE: Final = f"sandbox.{GROUP}/hash-immutable-part"
+"""Pod: hash of everything in its template that a running pod cannot change (all but images, cpu, memory,
+metadata)."""
+INPLACE_STATE: Final = f"{GROUP}/inplace-update-state"
+"""Pod: JSON of the last change of the running pod: its revision, instant, and the containers it has to replace."""
 
 OWNER_SCALE_DOWN: Final = "__manager_scale_down"
 """Value of OWNER while a SandboxSet deletes a member."""
@@ -77,6 +81,10 @@ NODE_FREEZER: Final = "appliance.agents.kruise.io/freezer"
 /freeze is used)."""
 SECURE: Final = "appliance.agents.kruise.io/secure"
 """Sandbox annotation: ``"false"`` when the delivery has no runtime access token; absent means it has one."""
+
+CHOSEN_IMAGE: Final = "appliance.agents.kruise.io/chosen-image"
+"""Pod template annotation: names the container whose image a claim chose. The box's node, which takes its own root for
+images that nobody loaded, then insists on that one."""
 
 SYSTEM_NAMESPACE: Final = "sandbox-system"
 SEED_SECRET: Final = "appliance-seed"

@@ -16,7 +16,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -27,11 +27,12 @@ from appliance.api.structs import Sandbox, SandboxSet
 from appliance.claims import delivery
 from appliance.claims.abandonment import Abandonment
 from appliance.claims.delivery import Attempt
-from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock, SandboxFailed, TemplateNotFound
+from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock, SandboxFailed, TemplateNotFound, UpdateFailed
 from appliance.claims.personalise import init_body, personalise
 from appliance.claims.request import Claimed, ClaimRequest, Timings
 from appliance.claims.runtime_client import RuntimeClient
 from appliance.claims.stock import Stock
+from appliance.claims.updating import Updater, start_failure
 from appliance.config import ClaimSettings
 from appliance.kube.cluster import Cluster
 from appliance.kube.informer import Informer
@@ -91,6 +92,7 @@ class ClaimEngine:
         self._waiting = 0
         self._stock = Stock(sandboxes, sets, candidates=settings.candidates, clock=clock)
         self._abandonment = Abandonment(cluster, timeout=settings.cleanup_timeout)
+        self._updater = Updater(cluster, sandboxes, timeout=settings.ready_timeout)
         self.outcomes: Counter[str] = Counter()
         """Claims by outcome: ``pool``, ``created``, or the name of the error; and ``conflicts``."""
 
@@ -156,18 +158,20 @@ class ClaimEngine:
     async def _take(self, request: ClaimRequest, course: _Course) -> _Taken:
         """A pool member if there is one, else a sandbox made for this claim."""
         course.stage = "picking"
+        taken = None
         async with self._slots:
-            while (candidate := await self._stock.candidate(request)) is not None:
+            while taken is None and (candidate := await self._stock.candidate(request)) is not None:
                 taken = await self._take_member(candidate, request, course)
-                if taken is not None:
-                    return taken
-        return await self._make(request, course)
+        return await self._make(request, course) if taken is None else await self._updated(taken, request, course)
 
     async def _take_member(self, candidate: Sandbox, request: ClaimRequest, course: _Course) -> _Taken | None:
         attempt = Attempt()
         patch = delivery.claim_patch(request, attempt, self._clock())
         course.stage, course.picked = "writing", time.perf_counter()
         with self._stock.trying(candidate):
+            if request.update is not None and candidate.spec.template_ref is not None:
+                name = candidate.spec.template_ref.name
+                patch["spec"] |= await self._updater.divergence(candidate.namespace, name, request.update)
             write = delivery.take(self._cluster, candidate, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
             sandbox = await self._abandonment.outcome(write, request, attempt)
             if sandbox is not None:
@@ -180,6 +184,22 @@ class ClaimEngine:
             self.outcomes["conflicts"] += 1
             return None
         return _Taken(sandbox, attempt, "pool")
+
+    async def _updated(self, taken: _Taken, request: ClaimRequest, course: _Course) -> _Taken:
+        """The sandbox once it has the image and resources asked for; one that cannot get them is given up.
+
+        Raises UpdateFailed, SandboxFailed.
+        """
+        if request.update is None or taken.sandbox.spec.template is None:
+            return taken
+        course.stage = f"waiting for {request.update}"
+        try:
+            sandbox = await self._updater.settle(taken.sandbox, request.update, request.ready_timeout)
+        except BaseException:
+            self._abandonment.give_up(taken.sandbox, taken.attempt, request)
+            raise
+        course.ready = time.perf_counter()
+        return replace(taken, sandbox=sandbox)
 
     async def _personalise(self, taken: _Taken, request: ClaimRequest, course: _Course) -> str | None:
         """Everything after the write; returns the access token the runtime now demands, if any."""
@@ -201,10 +221,14 @@ class ClaimEngine:
     async def complete(self, sandbox: Sandbox, request: ClaimRequest) -> None:
         """Personalise a sandbox that was taken for this request by a process that died before it could.
 
-        Safe to repeat: the token follows from the sandbox's id. Raises InitFailed or KubeError; the sandbox stays.
+        Safe to repeat: the token follows from the sandbox's id. Raises InitFailed or KubeError, and then the sandbox
+        stays; UpdateFailed, and then it is given up.
         """
-        attempt = Attempt(sandbox.meta.labels.get(labels.SANDBOX_ID, ""), "")
-        await self._personalise(_Taken(sandbox, attempt, "pool"), request, _Course(time.perf_counter()))
+        attempt = Attempt(sandbox.meta.labels.get(labels.SANDBOX_ID, ""), sandbox.meta.annotations.get(labels.LOCK, ""))
+        course = _Course(time.perf_counter())
+        taken = _Taken(sandbox, attempt, "pool")
+        made = labels.PRIORITY in sandbox.meta.annotations  # with its template from birth: nothing is changed in place
+        await self._personalise(taken if made else await self._updated(taken, request, course), request, course)
 
     def _answer(self, taken: _Taken, token: str | None, course: _Course) -> Claimed:
         end = time.perf_counter()
@@ -251,6 +275,9 @@ class ClaimEngine:
         attempt = Attempt()
         patch = delivery.claim_patch(request, attempt, self._clock())
         course.stage, course.picked = "creating a sandbox", time.perf_counter()
+        if request.update is not None:
+            revision = owner.status.current_revision
+            patch["spec"] |= await self._updater.divergence(owner.namespace, revision, request.update)
         sandbox = None
         while sandbox is None:
             write = delivery.make(self._cluster, owner, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
@@ -281,7 +308,8 @@ class ClaimEngine:
     async def _until_ready(self, sandbox: Sandbox, request: ClaimRequest) -> Sandbox:
         limit = request.ready_timeout or self._settings.ready_timeout
         try:
-            found = await self._sandboxes.wait_for(sandbox.namespace, sandbox.name, _settled, limit)
+            settled = _settled if request.update is None else _settled_or_stuck
+            found = await self._sandboxes.wait_for(sandbox.namespace, sandbox.name, settled, limit)
         except TimeoutError as error:
             last = self._sandboxes.get(sandbox.namespace, sandbox.name)
             said = f": {last.status.message}" if last is not None and last.status.message else ""
@@ -290,11 +318,18 @@ class ClaimEngine:
             raise SandboxFailed(f"the new sandbox {sandbox.name} was deleted before it was ready")
         if found.status.phase in (Phase.FAILED, Phase.SUCCEEDED):
             raise SandboxFailed(f"the new sandbox {sandbox.name} failed: {found.status.message or 'no reason given'}")
+        if request.update is not None and (stuck := start_failure(found)):
+            raise UpdateFailed(f"{request.update}: {stuck}")
         return found
 
 
 def _has_revision(item: SandboxSet | None) -> bool:
     return item is None or bool(item.status.current_revision)
+
+
+def _settled_or_stuck(sandbox: Sandbox | None) -> bool:
+    """The same for one whose image a claim chose: what keeps it from starting is the claim's own doing."""
+    return _settled(sandbox) or (sandbox is not None and bool(start_failure(sandbox)))
 
 
 def _settled(sandbox: Sandbox | None) -> bool:

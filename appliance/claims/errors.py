@@ -5,6 +5,7 @@
     ├── NoStock              nothing to deliver now, come back after ``retry_after`` seconds (429)
     ├── ClaimTimeout         the request's own time is over (504)
     ├── SandboxFailed        a sandbox made for this claim did not come up; the message says why (500)
+    ├── UpdateFailed         the image or resources the claim asked for could not be given (400; 504: not in time)
     └── InitFailed           the sandbox's runtime could not be initialised (500)
 
 Errors of the cluster itself (``kube.errors.KubeError``) pass through unchanged.
@@ -41,6 +42,14 @@ class ClaimTimeout(ClaimError):
 
 class SandboxFailed(ClaimError):
     """The sandbox made for this claim failed before it was ready."""
+
+
+class UpdateFailed(ClaimError):
+    """The image or resources asked for could not be given; the message names them and says why."""
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
 
 
 class InitFailed(ClaimError):

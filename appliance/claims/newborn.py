@@ -70,7 +70,8 @@ def on_demand(owner: SandboxSet, name: str, claim: dict[str, Any]) -> dict[str, 
     for part in ("labels", "annotations"):
         body["metadata"].setdefault(part, {}).update(claim["metadata"][part])
     body["metadata"]["annotations"][labels.PRIORITY] = "100"
-    body["spec"].update({key: value for key, value in claim["spec"].items() if value is not None})
+    body["spec"].update(claim["spec"])
+    body["spec"] = {key: value for key, value in body["spec"].items() if value is not None}
     return body
 
 

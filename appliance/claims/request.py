@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from appliance.api.structs import Sandbox
+from appliance.claims.updating import Update
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +35,11 @@ class ClaimRequest:
     secure: bool = True
     """Whether the runtime demands the access token."""
     ready_timeout: float | None = None
-    """Seconds a sandbox made for this claim gets to become ready; None: ``ClaimSettings.ready_timeout``."""
+    """Seconds a sandbox made or updated for this claim gets to become ready; None: ``ClaimSettings.ready_timeout``."""
     reserve_failed: bool = False
     """Keep a sandbox whose delivery failed, labelled ``RESERVED_FAILED``, instead of deleting it."""
+    update: Update | None = None
+    """Image and resources that differ from the template's."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,18 @@ import msgspec
 
 from appliance.api import labels, times
 from appliance.api.conditions import COMPLETED, TIMED_OUT, ClaimPhase
-from appliance.api.structs import ClaimedSandbox, Sandbox, SandboxClaim, SandboxClaimStatus
+from appliance.api.imagenames import is_reference
+from appliance.api.quantities import quantity
+from appliance.api.structs import (
+    ClaimedSandbox,
+    InplaceUpdate,
+    ResourceChange,
+    Sandbox,
+    SandboxClaim,
+    SandboxClaimStatus,
+)
 from appliance.claims.newborn import system_key
+from appliance.claims.updating import Update
 from appliance.controller.condition_list import with_condition
 
 SET_GRACE = timedelta(seconds=5)
@@ -29,12 +39,14 @@ class ClaimSeen:
 
     claim: SandboxClaim
     owned: Sequence[Sandbox]
-    """Sandboxes that carry the claim's UID and are not marked as failed."""
+    """Sandboxes that carry the claim's UID, are delivered, and are not marked as failed."""
     set_exists: bool
     started: datetime
     now: datetime
     message: str = ""
     """What went wrong last."""
+    hopeless: bool = False
+    """What went wrong would go wrong with every other sandbox too."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,8 @@ def decide(seen: ClaimSeen) -> ClaimPlan:
     left = claim.spec.replicas - claimed_count(claim, seen.owned)
     if left <= 0:
         return ClaimPlan(_completed(seen, "AllClaimed", f"claimed {claim.spec.replicas} of {claim.spec.replicas}"))
+    if seen.hopeless:
+        return ClaimPlan(_completed(seen, "InplaceUpdateFailed", _shortfall(seen, left)))
     deadline = seen.started + times.parse_duration(claim.spec.claim_timeout)
     if not seen.set_exists and (now >= seen.started + SET_GRACE or now >= deadline):
         message = f"spec.templateName: SandboxSet {claim.spec.template_name!r} does not exist"
@@ -72,8 +86,8 @@ def decide(seen: ClaimSeen) -> ClaimPlan:
 def invalid(claim: SandboxClaim) -> str:
     """Why the claim cannot be carried out as written, naming the field; empty when it can."""
     spec = claim.spec
-    if spec.inplace_update is not None:
-        return "spec.inplaceUpdate: not supported by this version; nothing was claimed"
+    if problem := _invalid_update(spec.inplace_update):
+        return problem
     if spec.dynamic_volumes_mount:
         return "spec.dynamicVolumesMount: not supported by this version; nothing was claimed"
     for key in spec.labels:
@@ -95,6 +109,35 @@ def invalid(claim: SandboxClaim) -> str:
     if spec.shutdown_time and times.parse_or_none(spec.shutdown_time) is None:
         return f"spec.shutdownTime: expected an RFC 3339 instant, got {spec.shutdown_time!r}"
     return ""
+
+
+def _invalid_update(update: InplaceUpdate | None) -> str:
+    if update is None:
+        return ""
+    if update.image and not is_reference(update.image):
+        return f"spec.inplaceUpdate.image: expected the name of an image, got {update.image[:200]!r}"
+    resources = update.resources or ResourceChange()
+    for kind, amounts in (("requests", resources.requests), ("limits", resources.limits)):
+        for name, amount in amounts.items():
+            field = f"spec.inplaceUpdate.resources.{kind}.{name}"
+            if name not in ("cpu", "memory"):
+                return f"{field}: expected cpu or memory, which are all that a running pod can change"
+            try:
+                if quantity(str(amount)) <= 0:
+                    return f"{field}: expected more than 0, got {amount!r}"
+            except ValueError as error:
+                return f"{field}: {error}"
+    return ""
+
+
+def update_of(claim: SandboxClaim) -> Update | None:
+    """The in-place update that a claim asks for."""
+    wanted = claim.spec.inplace_update
+    if wanted is None:
+        return None
+    resources = wanted.resources or ResourceChange()
+    requests, limits = ({k: str(v) for k, v in part.items()} for part in (resources.requests, resources.limits))
+    return Update(image=wanted.image, requests=requests, limits=limits) if wanted.image or requests or limits else None
 
 
 def claimed_count(claim: SandboxClaim, owned: Sequence[Sandbox]) -> int:
@@ -146,7 +189,8 @@ def _merged(claim: SandboxClaim, owned: Sequence[Sandbox]) -> list[ClaimedSandbo
 
 def _shortfall(seen: ClaimSeen, left: int) -> str:
     wanted = seen.claim.spec.replicas
-    text = f"claimed {wanted - left} of {wanted} within {seen.claim.spec.claim_timeout}"
+    within = "" if seen.hopeless else f" within {seen.claim.spec.claim_timeout}"
+    text = f"claimed {wanted - left} of {wanted}{within}"
     return f"{text}: {seen.message}" if seen.message else text
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from appliance.api import labels
 from appliance.api.structs import Sandbox
 from appliance.claims.personalise import pod_labels
+from appliance.controller.inplace import immutable_part
 from appliance.controller.revision import TemplateProblem
 
 
@@ -38,7 +39,9 @@ def pod_body(
         _replace_image(spec.get("initContainers") or [], runtime_image)
     spec["automountServiceAccountToken"] = False
     _add_volumes(spec, sandbox.name, volume_claims)
-    return {"metadata": _metadata(sandbox, template.get("metadata") or {}, template_hash), "spec": spec}
+    metadata = _metadata(sandbox, template.get("metadata") or {}, template_hash)
+    metadata["annotations"][labels.HASH_IMMUTABLE] = immutable_part(template)
+    return {"metadata": metadata, "spec": spec}
 
 
 def wants_runtime(template: Mapping[str, Any]) -> bool:

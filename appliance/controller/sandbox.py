@@ -17,12 +17,12 @@ from appliance.api.conditions import Phase, Reason
 from appliance.api.corestructs import Node, Pod
 from appliance.api.structs import Sandbox, SandboxStatus, SandboxTemplate
 from appliance.claims.errors import InitFailed
-from appliance.controller import indexes, pod_reading
+from appliance.controller import indexes, inplace, pod_reading
 from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_acts import SandboxActs, Trouble
 from appliance.controller.sandbox_plan import Act, Seen, decide
 from appliance.controller.sandbox_status import SandboxStatusWriter
-from appliance.controller.template_source import outdated
+from appliance.controller.template_source import change
 from appliance.controller.timers import Stroke, due, pause_patch
 from appliance.controller.world import Key, World
 from appliance.kube import errors
@@ -34,6 +34,12 @@ _STEPS = 4
 """Looks per reconcile; a decision that still wants something after these is continued by the queue."""
 _RETRY_FIRST = 1.0
 _RETRY_MAX = 30.0
+_FAILURE_EVENTS = {Act.CREATE_POD: "PodCreateFailed", Act.UPDATE_POD: "InplaceUpdateFailed"}
+_UPDATE_EVENTS = {
+    Reason.FORBIDDEN: "InplaceUpdateForbidden",
+    Reason.FAILED: "InplaceUpdateFailed",
+    Reason.SUCCEEDED: "InplaceUpdateSucceeded",
+}
 _TIMER_MAX = 3600.0
 """Seconds after which a far timer is looked at again."""
 
@@ -110,7 +116,7 @@ class SandboxController:
                 continue
             await self._try(act, seen, key)
         wanted = msgspec.structs.replace(decision.status, observed_generation=sandbox.meta.generation)
-        self._tell_unsupported(sandbox, wanted)
+        self._tell_update(sandbox, wanted)
         wait = await self._status.write(sandbox, wanted)
         return self._again(key, timer.next, wait, continued=bool(decision.acts))
 
@@ -126,14 +132,16 @@ class SandboxController:
             initialised=pod is not None and self._acts.initialised(sandbox, pod),
             loss_confirmed=confirmed,
             trouble=trouble.message if trouble is not None else "",
-            outdated=pod is not None and outdated(self._world, sandbox, pod),
+            change=change(self._world, sandbox, pod) if pod is not None else None,
         )
 
-    def _tell_unsupported(self, sandbox: Sandbox, wanted: SandboxStatus) -> None:
-        """An event beside the condition that refuses an update, when it appears."""
+    def _tell_update(self, sandbox: Sandbox, wanted: SandboxStatus) -> None:
+        """An event beside the condition about a change of the running pod, when it ends or is refused."""
         said = conditions.find(wanted.conditions, conditions.INPLACE_UPDATE)
-        if said is not None and said.reason == Reason.NOT_SUPPORTED and said not in sandbox.status.conditions:
-            self._world.events.say(kinds.SANDBOX, sandbox, "UpdateNotSupported", said.message)
+        event = _UPDATE_EVENTS.get(said.reason) if said is not None else None
+        known = conditions.find(sandbox.status.conditions, conditions.INPLACE_UPDATE)
+        if said is not None and event is not None and (known is None or known.reason != said.reason):
+            self._world.events.say(kinds.SANDBOX, sandbox, event, said.message)
 
     async def _try(self, act: Act, seen: Seen, key: Key) -> None:
         """Do it; a failure that is about this sandbox becomes its trouble and is tried again later."""
@@ -143,7 +151,7 @@ class SandboxController:
             previous = self._troubles.get(key)
             delay = min(_RETRY_MAX, previous.delay * 2 if previous is not None else _RETRY_FIRST)
             self._troubles[key] = Trouble(str(error), delay, time.monotonic() + delay)
-            told = "PodCreateFailed" if act is Act.CREATE_POD else "RuntimeCallFailed"
+            told = _FAILURE_EVENTS.get(act, "RuntimeCallFailed")
             reason = error.event if isinstance(error, TemplateProblem) else told
             self._world.events.say(kinds.SANDBOX, seen.sandbox, reason, str(error))
         else:
@@ -199,5 +207,7 @@ def _telling(pod: Pod) -> tuple[object, ...]:
         pod_reading.desired(pod),
         pod_reading.restarts(pod),
         pod_reading.start_failure(pod),
+        pod.meta.labels.get(labels.POD_TEMPLATE_HASH),
+        inplace.progress_of(pod),
         status.phase == Phase.PENDING and pod_reading.unready(pod),
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
-from appliance.api import kinds, labels
+from appliance.api import kinds, labels, times
 from appliance.api.corestructs import Pod
 from appliance.api.ids import access_token
 from appliance.api.structs import Sandbox
 from appliance.claims.personalise import init_body, stored_environment
-from appliance.controller import pod_body, pod_reading
+from appliance.controller import inplace, pod_body, pod_reading
 from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_plan import Act, Seen
 from appliance.controller.template_source import template_source
@@ -49,6 +50,7 @@ class SandboxActs:
             Act.FREEZE: self._freeze,
             Act.THAW: self._thaw,
             Act.INIT: self._init,
+            Act.UPDATE_POD: self._update_pod,
             Act.RELEASE: self._release,
         }
 
@@ -105,6 +107,35 @@ class SandboxActs:
             await self._world.cluster.delete(kinds.POD, pod.namespace, pod.name, uid=pod.uid, grace_seconds=grace)
         except (errors.NotFound, errors.Conflict):
             await self.confirm_loss(seen.sandbox)
+
+    async def _update_pod(self, seen: Seen) -> None:
+        """Resources by the ``resize`` subresource first; the pod names the new revision once both are written."""
+        pod, change, cluster = seen.pod, seen.change, self._world.cluster
+        if pod is None or change is None:
+            return
+        try:
+            if change.resources:
+                patch = inplace.resize_patch(change, pod)
+                pod = await self._resize(pod, patch)
+            update = inplace.update_patch(change, pod, times.format(self._world.clock()))
+            version = pod.meta.resource_version
+            pod = await cluster.patch(kinds.POD, pod.namespace, pod.name, update, resource_version=version)
+        except errors.Conflict:
+            await self.confirm_loss(seen.sandbox)  # the pod moved on: look at it as it is now
+            return
+        except errors.NotFound:
+            return
+        self._world.pods.observe(pod)
+
+    async def _resize(self, pod: Pod, patch: dict[str, Any]) -> Pod:
+        version = pod.meta.resource_version
+        try:
+            return await self._world.cluster.patch(
+                kinds.POD, pod.namespace, pod.name, patch, resource_version=version, subresource="resize"
+            )
+        except errors.NotFound:
+            await self._world.cluster.get(kinds.POD, pod.namespace, pod.name)  # gone: NotFound again
+            raise TemplateProblem("this cluster cannot resize running pods: Kubernetes 1.33 or later can") from None
 
     async def _freeze(self, seen: Seen) -> None:
         """Where no node can, the runtime does it; the annotation then records that it was done."""

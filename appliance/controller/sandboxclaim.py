@@ -19,11 +19,11 @@ from appliance.api import kinds, labels, times
 from appliance.api.conditions import ClaimPhase
 from appliance.api.structs import Sandbox, SandboxClaim, SandboxClaimStatus, SandboxSet
 from appliance.claims.engine import ClaimEngine
-from appliance.claims.errors import ClaimError, NoStock
+from appliance.claims.errors import ClaimError, NoStock, UpdateFailed
 from appliance.claims.indexes import deliverable, pool_key, template_of
 from appliance.claims.request import ClaimRequest
 from appliance.controller import indexes, pod_body
-from appliance.controller.claim_plan import ClaimSeen, claiming, decide, invalid, unrecorded
+from appliance.controller.claim_plan import ClaimSeen, claiming, decide, invalid, unrecorded, update_of
 from appliance.controller.condition_list import as_json
 from appliance.controller.world import Key, World
 from appliance.kube import errors
@@ -48,8 +48,10 @@ class _Course:
     uid: str
     started: datetime
     message: str = ""
+    hopeless: bool = False
+    """Whether ``message`` tells of something that another sandbox cannot mend."""
     completed: set[str] = field(default_factory=set)
-    """Names of sandboxes this process has delivered, so that they are not initialised twice."""
+    """Names of sandboxes this process has delivered: not to be initialised twice, and the only ones that count."""
     delay: float = 0.0
     rest_until: float = 0.0
     """Monotonic instant before which nothing is attempted: what failed would only use up the pool."""
@@ -138,13 +140,15 @@ class SandboxClaimController:
 
     def _see(self, claim: SandboxClaim, course: _Course) -> ClaimSeen:
         found = self._world.sets.get(claim.namespace, claim.spec.template_name)
+        delivered = course.completed | {item.name for item in claim.status.claimed_sandboxes}
         return ClaimSeen(
             claim=claim,
-            owned=self._owned(claim),
+            owned=[item for item in self._owned(claim) if item.name in delivered],
             set_exists=found is not None and not found.meta.deletion_timestamp,
             started=course.started,
             now=self._world.clock(),
             message=course.message,
+            hopeless=course.hopeless,
         )
 
     def _owned(self, claim: SandboxClaim) -> Sequence[Sandbox]:
@@ -184,11 +188,12 @@ class SandboxClaimController:
         for error in failures:
             if not isinstance(error, ClaimError | errors.KubeError):
                 raise error
-        course.message = str(failures[0])
+        course.hopeless = any(isinstance(error, UpdateFailed) and not error.timed_out for error in failures)
+        course.message = str(next((error for error in failures if isinstance(error, UpdateFailed)), failures[0]))
         waits = [error.retry_after for error in failures if isinstance(error, NoStock)]
         if len(waits) < len(failures):
             self._world.events.say(kinds.SANDBOXCLAIM, claim, "FailedClaim", course.message)
-            return course.failed()
+            return None if course.hopeless else course.failed()
         return min(waits) if claim.spec.create_on_no_stock else _TIMER_MAX  # stock that arrives wakes us
 
     async def _complete_unrecorded(self, claim: SandboxClaim, course: _Course) -> bool:
@@ -225,6 +230,7 @@ class SandboxClaimController:
             timeout=seconds,
             ready_timeout=times.parse_duration(spec.wait_ready_timeout).total_seconds(),
             reserve_failed=spec.reserve_failed_sandbox,
+            update=update_of(claim),
         )
 
     def _has_runtime(self, claim: SandboxClaim) -> bool:

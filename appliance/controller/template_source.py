@@ -9,6 +9,7 @@ from typing import Any
 from appliance.api import kinds, labels
 from appliance.api.corestructs import Pod
 from appliance.api.structs import Sandbox, SandboxTemplate
+from appliance.controller.inplace import Change, change_of
 from appliance.controller.revision import TemplateProblem, hash_of
 from appliance.controller.world import World
 from appliance.kube import errors
@@ -45,19 +46,16 @@ async def template_source(world: World, sandbox: Sandbox) -> Source:
     return Source(template, claims, known or hash_of(template))
 
 
-def outdated(world: World, sandbox: Sandbox, pod: Pod) -> bool:
-    """Whether the pod was made from another template than the sandbox names now, as far as that is known here."""
-    made_from = pod.meta.labels.get(labels.POD_TEMPLATE_HASH)
+def change(world: World, sandbox: Sandbox, pod: Pod) -> Change | None:
+    """What the pod lacks of the template the sandbox names now, as far as that is known here."""
     spec = sandbox.spec
-    if not made_from:
-        return False
     if spec.template is not None:
-        return hash_of(spec.template) != made_from
+        return change_of(spec.template, hash_of(spec.template), pod)
     found = world.templates.get(sandbox.namespace, spec.template_ref.name) if spec.template_ref is not None else None
     if found is None or not found.spec.template:
-        return False
+        return None
     wanted = found.meta.labels.get(labels.TEMPLATE_HASH) or sandbox.meta.labels.get(labels.TEMPLATE_HASH)
-    return (wanted or hash_of(found.spec.template)) != made_from
+    return change_of(found.spec.template, wanted or hash_of(found.spec.template), pod)
 
 
 async def _referenced(world: World, namespace: str, name: str) -> SandboxTemplate:

@@ -31,6 +31,7 @@ CLUSTER: Final[dict[str, tuple[Rule, ...]]] = {
         (labels.GROUP, "sandboxclaims/finalizers", ("update",)),
         (labels.GROUP, "sandboxtemplates", (*_READ, "create", "delete")),
         ("", "pods", (*_READ, "create", "patch", "delete")),
+        ("", "pods/resize", ("patch",)),
         ("", "persistentvolumeclaims", ("create",)),
         ("", "nodes", _READ),
         ("", "events", ("create",)),

@@ -15,7 +15,7 @@ import msgspec
 
 from appliance.api import labels
 from appliance.claims.engine import ClaimEngine
-from appliance.claims.errors import ClaimError, ClaimTimeout, NoStock, TemplateNotFound
+from appliance.claims.errors import ClaimError, ClaimTimeout, NoStock, TemplateNotFound, UpdateFailed
 from appliance.claims.request import ClaimRequest
 from appliance.manager import deadlines, metadata, network, options
 from appliance.manager.bodies import NewSandbox
@@ -72,6 +72,7 @@ class Plan:
             timeout=extensions.claim_timeout or 60.0,
             ready_timeout=extensions.ready_timeout,
             secure=self.options.secure,
+            update=extensions.update,
         )
 
 
@@ -147,7 +148,7 @@ class Creator:
         self._find = find
 
     async def create(self, key: ApiKey, template: str, planned: Plan) -> Entry:
-        """Claim a sandbox for the key. Raises Fault 404, 429, 500, 503 or 504, and KubeError."""
+        """Claim a sandbox for the key. Raises Fault 400, 404, 429, 500, 503 or 504, and KubeError."""
         namespace, name = self._templates.resolve(key, template)
         try:
             claimed = await self._engine.claim(planned.claim(namespace, name, key.id))
@@ -157,6 +158,9 @@ class Creator:
             raise busy(str(error), error.retry_after, error_code="sandbox_capacity_unavailable") from error
         except ClaimTimeout as error:
             raise Fault(504, str(error), error_code="sandbox_placement_timeout") from error
+        except UpdateFailed as error:
+            status, word = (504, "sandbox_placement_timeout") if error.timed_out else (400, "sandbox_update_failed")
+            raise Fault(status, str(error), error_code=word) from error
         except ClaimError as error:
             raise Fault(500, str(error), error_code="sandbox_create_failed") from error
         entry = self._find(claimed.sandbox_id)

@@ -16,6 +16,9 @@ from typing import Any
 import msgspec
 
 from appliance.api import labels, times
+from appliance.api.imagenames import is_reference
+from appliance.api.quantities import quantity
+from appliance.claims.updating import Update
 from appliance.manager.errors import invalid, unsupported
 
 MAX_BYTES = 64 * 1024
@@ -35,13 +38,26 @@ class Extensions:
     claim_timeout: float | None = None
     """Seconds for the whole claim."""
     ready_timeout: float | None = None
-    """Seconds a sandbox made for this claim gets to become ready."""
+    """Seconds a sandbox made or updated for this claim gets to become ready."""
     create_on_no_stock: bool = True
     skip_init: bool = False
     never_timeout: bool = False
     retention: timedelta | None = None
     """How long paused sandboxes are kept; None: for ever."""
     return_ip: bool = False
+    image: str = ""
+    cpu_request: str = ""
+    cpu_limit: str = ""
+    memory_request: str = ""
+    memory_limit: str = ""
+
+    @property
+    def update(self) -> Update | None:
+        """The in-place update these ask for."""
+        requests = {"cpu": self.cpu_request, "memory": self.memory_request}
+        limits = {"cpu": self.cpu_limit, "memory": self.memory_limit}
+        given = [{name: value for name, value in amounts.items() if value} for amounts in (requests, limits)]
+        return Update(image=self.image, requests=given[0], limits=given[1]) if self.image or any(given) else None
 
 
 @dataclass(frozen=True)
@@ -157,9 +173,30 @@ def parse_retention(key: str, value: str) -> timedelta | None:
     return retention
 
 
+def _image(key: str, value: str) -> str:
+    if not is_reference(value):
+        raise invalid(key, f"expected the name of an image such as python:3.11-slim, got {value[:200]!r}")
+    return value
+
+
+def _amount(key: str, value: str) -> str:
+    try:
+        number = quantity(value)
+    except ValueError as error:
+        raise invalid(key, str(error)) from None
+    if number <= 0:
+        raise invalid(key, f"expected more than 0, got {value!r}")
+    return value
+
+
 _READERS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "claim-timeout-seconds": ("claim_timeout", _seconds),
+    "cpu-limit": ("cpu_limit", _amount),
+    "cpu-request": ("cpu_request", _amount),
     "create-on-no-stock": ("create_on_no_stock", _flag),
+    "image": ("image", _image),
+    "memory-limit": ("memory_limit", _amount),
+    "memory-request": ("memory_request", _amount),
     "never-timeout": ("never_timeout", _flag),
     "reserve-paused-sandbox-duration": ("retention", parse_retention),
     "return-sandbox-ip": ("return_ip", _flag),

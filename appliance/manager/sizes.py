@@ -6,26 +6,16 @@ A sandbox of a pool refers to a template revision instead of embedding it; both 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from appliance.api import labels
+from appliance.api.quantities import quantity
 from appliance.api.structs import Sandbox, SandboxSet, SandboxTemplate
 from appliance.kube.informer import Informer
 
-_SUFFIX = {
-    **{name: Decimal(1024) ** power for power, name in enumerate(("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
-    "n": Decimal("1e-9"),
-    "u": Decimal("1e-6"),
-    "m": Decimal("1e-3"),
-    "k": Decimal(1000),
-    **{name: Decimal(10) ** (3 * power) for power, name in enumerate(("M", "G", "T", "P", "E"), start=2)},
-}
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)([KMGTPE]i|[numkMGTPE])?", re.ASCII)
 _MIB = 1024 * 1024
 
 
@@ -36,15 +26,6 @@ class Sizes:
     cpu_count: int = 0
     memory_mb: int = 0
     disk_mb: int = 0
-
-
-@lru_cache(maxsize=1024)
-def quantity(text: str) -> Decimal:
-    """A Kubernetes quantity (``500m``, ``1Gi``, ``1e3``) as a number. Raises ValueError for anything else."""
-    match = _QUANTITY.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"expected a quantity such as 500m or 1Gi, got {text!r}")
-    return Decimal(match[1]) * _SUFFIX[match[2] or ""]
 
 
 def sizes_of(template: Mapping[str, Any] | None, claims: Iterable[Mapping[str, Any]] = ()) -> Sizes:

@@ -75,7 +75,7 @@ class FakeServer:
 
     def patch(self, path: str, patch: dict[str, Any]) -> bytes:
         status = path.endswith("/status")
-        where = path.removesuffix("/status")
+        where = path.removesuffix("/status").removesuffix("/resize")
         old = self._existing(where)
         guard = patch.get("metadata", {}).get("resourceVersion")
         if guard is not None and guard != old["metadata"]["resourceVersion"]:
@@ -185,8 +185,8 @@ class FakeTransport:
         }
         parts = path.split("/")
         resource = parts[-1] if verb == "create" else parts[-2]
-        if parts[-1] == "status":
-            resource = f"{parts[-3]}/status"
+        if parts[-1] in ("status", "resize"):
+            resource = f"{parts[-3]}/{parts[-1]}"
 
         def do() -> bytes:
             server.requests[verb, resource] += 1

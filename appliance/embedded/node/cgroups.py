@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +104,31 @@ class Group:
         for path in set(self.paths.values()):
             os.makedirs(path, exist_ok=True)
         settings = self._settings_two(limits) if self.unified else self._settings_one(limits)
+        self._put(settings)
+
+    def change(self, limits: Limits) -> None:
+        """Other limits for what runs inside; memory first, so that a refusal changes nothing.
+
+        Raises ``OSError``: EBUSY when more memory is in use than it may have from now on.
+        """
+        if self.unified and limits.memory is not None and (used := self._memory_used()) > limits.memory:
+            raise OSError(16, f"{used} bytes of memory are in use, more than the new limit of {limits.memory}")
+        settings = list(self._settings_two(limits) if self.unified else self._settings_one(limits))
+        memory = [one for one in settings if one[0] == "memory"]
+        try:
+            self._put(memory)
+        except OSError as error:
+            if error.errno != 22:
+                raise
+            self._put(reversed(memory))  # version 1: the limit that counts swap must not be the smaller one meanwhile
+        self._put(one for one in settings if one[0] != "memory")
+
+    def _put(self, settings: Iterable[tuple[str, str, str, bool]]) -> None:
         for controller, name, value, optional in settings:
             _write(f"{self.paths[controller]}/{name}", value, optional=optional)
+
+    def _memory_used(self) -> int:
+        return int(Path(self.paths["memory"], "memory.current").read_text())
 
     @staticmethod
     def _settings_one(limits: Limits) -> Iterator[tuple[str, str, str, bool]]:

@@ -36,6 +36,10 @@ LOST = 137
 """Exit status when nobody saw the end (the template had died): as if killed."""
 
 
+class ImageMissing(Exception):
+    """The container must run one certain image, and this node does not have it."""
+
+
 @dataclass(frozen=True)
 class Means:
     """What every container of the node shares."""
@@ -65,6 +69,9 @@ class ContainerRunner:
         self._log = LogWriter(directory / f"{container.name}.log")
         self._pipes = [Pipe(directory / f"{container.name}.{kind}", f"std{kind}", self._log) for kind in ("out", "err")]
         self._oom_before = 0
+        self._gate, self._news = asyncio.Lock(), asyncio.Event()
+        self._renewing = False
+        self._ending: asyncio.Task[None] | None = None
 
     # Life ---------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -73,6 +80,8 @@ class ContainerRunner:
         if self._idle():
             return
         adopted = self._adopt()
+        if adopted and self.state.image != self.container.image:  # changed while no agent was looking
+            self._renewing, self._ending = True, asyncio.create_task(self.kill())
         while not self.stopping:
             began = time.monotonic()
             if not adopted and not await self._start():
@@ -81,6 +90,11 @@ class ContainerRunner:
             adopted = False
             if not self._again(code):
                 return
+            if self._renewing:
+                self._renewing, failures = False, 0
+                self.state.restarts += 1
+                self.state.waiting = "ContainerCreating"
+                continue
             failures = 1 if time.monotonic() - began > BACKOFF_RESET else failures + 1
             await self._back_off(failures)
 
@@ -111,6 +125,7 @@ class ContainerRunner:
             return False
         self.process = process
         self.state.running_since, self.state.started, self.state.ready = known.since, known.started, known.ready
+        self._name_run(known.image or self.container.image)
         os.close(self._pipes[0].open(self._pipe_owner()))
         os.close(self._pipes[1].open(self._pipe_owner()))
         self._oom_before = 0
@@ -126,18 +141,26 @@ class ContainerRunner:
     async def _start(self) -> bool:
         """One attempt; on failure the reason is in the status and the next attempt is due after a pause."""
         try:
-            async with self.means.starts:
+            async with self.means.starts, self._gate:
                 if self.stopping:
                     return False
                 await self._spawn()
             return True
+        except ImageMissing as error:
+            self._wait("ErrImageNeverPull", str(error))
         except (NotYet, BadSpec, KeyError, TypeError, ValueError) as error:
             self._wait("CreateContainerConfigError", str(error))
         except (TemplateFailed, OSError) as error:
             log.warning("pod %s/%s: %s: %s", self.spec.namespace, self.spec.name, self.container.name, error)
             self._wait("RunContainerError", str(error))
-        await asyncio.sleep(RETRY)
+        await self._pause(RETRY)
         return False
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until there is a newer manifest."""
+        self._news.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds)
 
     def _wait(self, reason: str, message: str) -> None:
         if (self.state.waiting, self.state.message) != (reason, message):
@@ -146,6 +169,13 @@ class ContainerRunner:
 
     async def _spawn(self) -> None:
         means, isolation = self.means, self.means.isolation
+        known = self.record.containers.get(self.container.name) or ContainerRecord()
+        changed = known.image not in ("", self.container.image)
+        if (changed or self.spec.chosen_image == self.container.name) and (
+            lack := isolation.lacks(self.container.image)
+        ):
+            raise ImageMissing(f"image {self.container.image!r}: {lack}")
+        layer = known.layer + changed
         ip = isolation.ip(self.record.slot)
         env = await self._resolver.environment(self.container, ip, host_ip())
         mounts = await self._resolver.mounts(self.container)
@@ -156,7 +186,7 @@ class ContainerRunner:
         exit_file = means.records.exit_file(self.spec.uid, self.container.name)
         spawn = isolation.spawn(
             self.spec, self.container, self.record, env=env, mounts=mounts, exit_file=exit_file, join=join,
-            resolv=means.resolv,
+            resolv=means.resolv, layer=layer,
         )  # fmt: skip
         if self.state.restarts:
             self._log.rotate()
@@ -171,7 +201,8 @@ class ContainerRunner:
                 os.close(fd)
         self.state.running_since, self.state.message, self.state.waiting = time.time(), "", ""
         self._oom_before = self._cgroup.oom_kills() if self._cgroup else 0
-        self._save()
+        self._name_run(self.container.image)
+        self._save(layer)
         self._changed()
 
     def _sibling(self) -> int:
@@ -181,11 +212,36 @@ class ContainerRunner:
                 return known.pid
         return 0
 
-    def _save(self) -> None:
+    def _name_run(self, image: str) -> None:
+        """The process that runs now is of that image, and has the resources of the manifest."""
         process = self.process or ProcessId(0, 0)
+        self.state.image, self.state.id = image, f"{self.spec.uid}.{self.container.name}.{process.pid}-{process.start}"
+        self.state.resources = dict(self.container.raw.get("resources") or {}) if self._cgroup is not None else None
+
+    async def conform(self, spec: PodSpec, container: Container) -> None:
+        """A newer manifest: other limits are given to the running process, another image is started instead of it.
+
+        Raises ``OSError`` when the limits cannot be given; everything else has happened then.
+        """
+        async with self._gate:
+            before, self.spec, self.container = self.container, spec, container
+            self._news.set()
+            if self.process is None:
+                return
+            if container.image != self.state.image:
+                self._renewing = True
+                await self.kill()
+            elif (container.raw.get("resources") or {}) != (before.raw.get("resources") or {}):
+                await asyncio.to_thread(self.means.isolation.resize, spec, container)
+                self._name_run(self.state.image)
+
+    def _save(self, layer: int | None = None) -> None:
+        process = self.process or ProcessId(0, 0)
+        known = self.record.containers.get(self.container.name) or ContainerRecord()
         self.record.containers[self.container.name] = ContainerRecord(
             process.pid, process.start, self.state.running_since or 0.0, self.state.restarts,
             self.state.started, self.state.ready, self.state.ended.code if self.state.ended else None,
+            self.state.image or known.image, known.layer if layer is None else layer,
         )  # fmt: skip
         self.means.records.write(self.record)
 
@@ -338,7 +394,7 @@ class ContainerRunner:
         policy = "Always" if self.container.sidecar else self.spec.restart
         if self.container.init and not self.container.sidecar:
             policy = "OnFailure" if policy != "Never" else "Never"
-        again = not self.stopping and (policy == "Always" or (policy == "OnFailure" and code != 0))
+        again = not self.stopping and (self._renewing or policy == "Always" or (policy == "OnFailure" and code != 0))
         if not again:
             self.state.ended, self.state.last = self.state.last, None
             self.started.set()
@@ -353,7 +409,7 @@ class ContainerRunner:
         self.state.message = f"back-off {delay:.0f}s restarting failed container" if delay else ""
         if delay:
             self._changed()
-        await asyncio.sleep(delay)
+            await self._pause(delay)
 
 
 async def exited(process: ProcessId) -> None:

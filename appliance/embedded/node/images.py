@@ -20,6 +20,8 @@ from typing import Any
 
 import msgspec
 
+from appliance.api.imagenames import normal
+
 Json = dict[str, Any]
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
@@ -39,17 +41,6 @@ class Image(msgspec.Struct, frozen=True):
     command: tuple[str, ...] = ()
     cwd: str = ""
     user: str = ""
-
-
-def normal(name: str) -> str:
-    """``python`` -> ``docker.io/library/python:latest``, as every registry client writes names."""
-    head, slash, _ = name.partition("/")
-    if not slash:
-        name = f"docker.io/library/{name}"
-    elif "." not in head and ":" not in head and head != "localhost":
-        name = f"docker.io/{name}"
-    last = name.rpartition("/")[2]
-    return name if ":" in last or "@" in last else f"{name}:latest"
 
 
 class Library:

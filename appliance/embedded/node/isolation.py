@@ -59,7 +59,7 @@ class Isolation:
         group = self.group(spec.uid, container.name)
         if group is not None:
             group.clear()
-            group.create(Limits(container.cpu, container.cpu_request, container.memory, self.settings.pids_default))
+            group.create(self._limits(container))
         if self.isolated and self.loops:
             image = directory / "layer.ext4"
             if not image.exists():
@@ -69,11 +69,29 @@ class Isolation:
                 disk.copy_sparse(empty, fresh)
                 fresh.rename(image)
 
+    def _limits(self, container: Container) -> Limits:
+        return Limits(container.cpu, container.cpu_request, container.memory, self.settings.pids_default)
+
+    def resize(self, spec: PodSpec, container: Container) -> None:
+        """Give a running container other limits. Blocking; raises ``OSError`` saying why it cannot be."""
+        group = self.group(spec.uid, container.name)
+        if group is None:
+            raise OSError(95, "this node runs without control groups: it enforces no limits")
+        group.change(self._limits(container))
+
+    def lacks(self, image: str) -> str:
+        """Why a container cannot run that very image here; empty when it can."""
+        if not self.isolated:
+            return "this node runs without isolation and has no images but the box itself"
+        if self.library.resolve(image) is None:
+            return "it is not loaded on this node: load its archive with 'appliance image load ARCHIVE'"
+        return ""
+
     def spawn(
         self, spec: PodSpec, container: Container, record: Record, *, env: dict[str, str], mounts: tuple[Mount, ...],
-        exit_file: Path, join: int, resolv: str,
+        exit_file: Path, join: int, resolv: str, layer: int = 0,
     ) -> Spawn:  # fmt: skip
-        """The request to the template."""
+        """The request to the template. ``layer``: how often the container's image was changed."""
         image = self.library.resolve(container.image) if self.isolated else None
         group = self.group(spec.uid, container.name)
         surroundings = self.surroundings(spec, image) | env
@@ -90,7 +108,7 @@ class Isolation:
             cgroups=group.paths if group else {},
             unified=group.unified if group else False,
             uid_start=self.owner(record.slot),
-            root=self._root(spec, container, record, image, mounts, resolv),
+            root=self._root(spec, container, record, image, mounts, resolv, layer),
             network=self.network.pod(record.slot, record.generation) if self.network and not join else None,
             join=join if self.isolated else 0,
             runtime=runtime,
@@ -123,7 +141,7 @@ class Isolation:
 
     def _root(
         self, spec: PodSpec, container: Container, record: Record, image: images.Image | None,
-        mounts: tuple[Mount, ...], resolv: str,
+        mounts: tuple[Mount, ...], resolv: str, layer: int,
     ) -> Root | None:  # fmt: skip
         if not self.isolated:
             return None
@@ -135,8 +153,14 @@ class Isolation:
             box_directories=() if image else skeleton.box_directories(),
             image=str(directory / "layer.ext4") if self.loops else None,
             directory=str(directory / "layer"),
-            layer=container.name,
+            layer=layer_name(container.name, layer),
+            stale=layer_name(container.name, layer - 1) if layer else "",
             files=files,
             mounts=mounts,
             appliance=image is None or container.wants_runtime,
         )
+
+
+def layer_name(container: str, number: int) -> str:
+    """Directory of a container's writable layer after ``number`` changes of its image."""
+    return f"{container}@{number}" if number else container

@@ -33,6 +33,8 @@ DEBOUNCE = 0.02
 YOUTH = 1.0
 """Seconds in which a pod that is on its way writes nothing: most are Ready by then, with one write instead of three."""
 FREEZE_TIMEOUT = 10.0
+RESIZING = "PodResizeInProgress"
+"""Kubernetes' condition of a pod whose new resources are not in force."""
 
 
 class PodWorker:
@@ -177,10 +179,34 @@ class PodWorker:
             try:
                 await self._apply_network()
                 await self._apply_freeze()
+                await self._apply_changes()
             except OSError as error:
                 log.error("pod %s/%s: %s", self.spec.namespace, self.spec.name, error)
                 await asyncio.sleep(1.0)
                 self._wanted.set()
+
+    async def _apply_changes(self) -> None:
+        """Images and limits of the newest manifest; limits that cannot be given are told in the pod's conditions."""
+        pod = self.pod
+        spec, trouble = PodSpec.parse(pod), ""
+        if spec != self.spec:
+            self.spec = spec
+            for container in spec.all:
+                try:
+                    await self.runners[container.name].conform(spec, container)
+                except OSError as error:
+                    trouble = f"container {container.name}: {error.strerror or error}"
+            self._tell_resize(trouble)
+        if self.state.generation != (generation := int(pod["metadata"].get("generation") or 0)):
+            self.state.generation = generation
+            self.changed()
+
+    def _tell_resize(self, trouble: str) -> None:
+        self.state.extra.pop(RESIZING, None)
+        if trouble:
+            self.state.extra[RESIZING] = (True, "Error")
+            self.state.messages[RESIZING] = trouble
+        self.changed()
 
     async def _apply_network(self) -> None:
         meta = self.pod["metadata"]

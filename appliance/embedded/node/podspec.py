@@ -119,6 +119,8 @@ class PodSpec:
     volumes: dict[str, Json]
     restart: str
     grace: int
+    chosen_image: str = ""
+    """Container whose image a claim chose: no other will do."""
 
     @property
     def all(self) -> tuple[Container, ...]:
@@ -151,6 +153,7 @@ class PodSpec:
             volumes={str(volume["name"]): volume for volume in spec.get("volumes") or []},
             restart=restart,
             grace=30 if grace is None else int(grace),
+            chosen_image=str((meta.get("annotations") or {}).get(labels.CHOSEN_IMAGE) or ""),
         )
 
 

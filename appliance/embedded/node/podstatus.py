@@ -52,6 +52,12 @@ class ContainerState:
     """Final end: it will not be started again."""
     last: Ended | None = None
     """End of the run before the present one."""
+    image: str = ""
+    """Image of the present or last run; empty before the first."""
+    id: str = ""
+    """Names the present or last run."""
+    resources: Json | None = None
+    """cpu and memory in force; None where nothing enforces them."""
 
     def status(self, container: Container) -> Json:
         """``containerStatuses[]``."""
@@ -64,8 +70,10 @@ class ContainerState:
         finished_init = container.init and self.ended is not None and self.ended.code == 0
         return {
             "name": container.name,
-            "image": container.image,
-            "imageID": container.image,
+            "image": self.image or container.image,
+            "imageID": self.image or container.image,
+            **({"containerID": f"appliance://{self.id}"} if self.id else {}),
+            **({"resources": self.resources} if self.resources is not None else {}),
             "state": state,
             "lastState": self.last.state() if self.last else {},
             "ready": self.ready or finished_init,
@@ -85,6 +93,10 @@ class PodState:
     failure: tuple[str, str] | None = None
     """(reason, message) of a pod that can never run."""
     extra: dict[str, tuple[bool, str]] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
+    """type of a condition in ``extra`` -> its message."""
+    generation: int = 0
+    """``metadata.generation`` of the pod that all of this is about; 0: unknown."""
     ignored: str = ""
     """Fields of the manifest that have no effect here."""
     transitions: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -117,6 +129,8 @@ class PodState:
             "hostIPs": [{"ip": self.host_ip}],
             "qosClass": "Burstable",
         }
+        if self.generation:
+            status["observedGeneration"] = self.generation
         if spec.init:
             status["initContainerStatuses"] = [self.containers[c.name].status(c) for c in spec.init]
         if self.ip:
@@ -135,7 +149,7 @@ class PodState:
             "ContainersReady": (not unready, "ContainersNotReady" if unready else "", reason),
             "Ready": (not unready, "ContainersNotReady" if unready else "", reason),
         }
-        facts |= {kind: (value, why, "") for kind, (value, why) in self.extra.items()}
+        facts |= {kind: (value, why, self.messages.get(kind, "")) for kind, (value, why) in self.extra.items()}
         if self.ignored:
             facts[labels.CONDITION_MANIFEST] = (False, "FieldsIgnored", f"no effect on this node: {self.ignored}")
         return [self._condition(kind, *fact, now) for kind, fact in facts.items()]

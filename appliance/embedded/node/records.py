@@ -29,6 +29,10 @@ class ContainerRecord(msgspec.Struct):
     ready: bool = False
     final_code: int | None = None
     """Exit status of a container that is not started again."""
+    image: str = ""
+    """Image it was started from; empty in records of earlier versions."""
+    layer: int = 0
+    """How often the image was changed: each has a writable layer of its own."""
 
 
 class Record(msgspec.Struct):

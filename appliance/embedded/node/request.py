@@ -60,6 +60,8 @@ class Root(msgspec.Struct, frozen=True):
     mounts: tuple[Mount, ...] = ()
     appliance: bool = True
     """Show /opt/appliance."""
+    stale: str = ""
+    """Name of the layer that this one replaces, to be removed."""
 
 
 class Command(msgspec.Struct, frozen=True):

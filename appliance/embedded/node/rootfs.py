@@ -13,6 +13,7 @@ sandbox's root and setuid programs (sudo) work inside without meaning anything o
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class Assembly:
         self.fuse = os.path.exists("/dev/fuse")
         disk_path = self._disk()
         layer = f"{disk_path}/layers/{self.root.layer}"
+        if self.root.stale:
+            shutil.rmtree(f"{disk_path}/layers/{self.root.stale}", ignore_errors=True)
         lowers = [self._lower(path, f"l{number}") for number, path in enumerate(self.root.lowers)]
         self._overlay(lowers, f"{layer}/root", f"{STAGE}/root")
         for number, path in enumerate(self.root.box_directories):

@@ -106,7 +106,9 @@ async def test_ttl_deletes_only_the_claim(cluster):
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"inplaceUpdate": {"image": "x"}}, "spec.inplaceUpdate"),
+        ({"inplaceUpdate": {"image": "Not An Image"}}, "spec.inplaceUpdate.image"),
+        ({"inplaceUpdate": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}, "spec.inplaceUpdate.resources.limits"),
+        ({"inplaceUpdate": {"resources": {"requests": {"cpu": "-1"}}}}, "spec.inplaceUpdate.resources.requests.cpu"),
         ({"dynamicVolumesMount": [{"mountPath": "/x", "pvName": "y"}]}, "spec.dynamicVolumesMount"),
         ({"labels": {labels.SANDBOX_ID: "mine"}}, "spec.labels"),
         ({"annotations": {labels.LOCK: "mine"}}, "spec.annotations"),

@@ -151,25 +151,3 @@ async def test_restarted_container_is_initialised_again(cluster):
     await cluster.until(lambda: condition(cluster, "RuntimeInitialized")[0] == "True")
     await cluster.settle(30)
     assert len(cluster.runtime.calls) == 1
-
-
-async def test_a_changed_template_is_refused_in_words(cluster):
-    """Editing the template of a running sandbox gives a condition and an event; taking it back removes the former."""
-    make(cluster)
-    await cluster.until(lambda: phase(cluster) == "Running")
-    assert condition(cluster, "InplaceUpdate") == ("", "", "")
-    changed = {"spec": {"containers": [{**POD_TEMPLATE["spec"]["containers"][0], "image": "other"}]}}
-    cluster.patch("sandboxes", "one", {"spec": {"template": changed}})
-    await cluster.until(lambda: condition(cluster, "InplaceUpdate")[:2] == ("False", "NotSupported"))
-    assert "the pod keeps the old one" in condition(cluster, "InplaceUpdate")[2]
-    assert condition(cluster, "Ready")[0] == "True"
-    await cluster.until(lambda: any(event["reason"] == "UpdateNotSupported" for event in cluster.server.of("events")))
-    cluster.patch("sandboxes", "one", {"spec": {"template": POD_TEMPLATE}})
-    await cluster.until(lambda: condition(cluster, "InplaceUpdate") == ("", "", ""))
-
-
-async def test_an_upgrade_policy_is_refused_in_words(cluster):
-    """A policy that nobody carries out is not silently accepted."""
-    make(cluster, upgradePolicy={"type": "Recreate"})
-    await cluster.until(lambda: condition(cluster, "InplaceUpdate")[:2] == ("False", "NotSupported"))
-    assert "spec.upgradePolicy" in condition(cluster, "InplaceUpdate")[2]

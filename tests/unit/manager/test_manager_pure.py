@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from appliance.api import conditions, labels
+from appliance.api.quantities import quantity
 from appliance.api.structs import Condition, Meta, Sandbox, SandboxSpec, SandboxStatus
 from appliance.manager import deadlines, options, runstate, sizes
 from appliance.manager.deadlines import Timers
@@ -22,14 +23,14 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 500_000, tzinfo=UTC)
 )
 def test_quantities(text: str, value: object) -> None:
     """Every form that Kubernetes writes is read exactly."""
-    assert sizes.quantity(text) == Decimal(str(value))
+    assert quantity(text) == Decimal(str(value))
 
 
 @pytest.mark.parametrize("text", ["", "x", "1GiB", "1 Gi", "--1", "1e999"])
 def test_nonsense_is_no_quantity(text: str) -> None:
     """Anything else is refused, and counts as absent in a template."""
     with pytest.raises(ValueError, match="quantity"):
-        sizes.quantity(text)
+        quantity(text)
     template = {"spec": {"containers": [{"resources": {"limits": {"cpu": text, "memory": "64Mi"}}}]}}
     assert sizes.sizes_of(template) == sizes.Sizes(cpu_count=0, memory_mb=64)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.api import imagenames
 from appliance.embedded.node import containers, disk, identity, images, preflight
 from appliance.embedded.node.cgroups import Hierarchy, Limits
 from appliance.embedded.node.environment import expand
@@ -218,7 +219,7 @@ def test_references_expand_as_in_kubernetes() -> None:
 )
 def test_image_names(short: str, full: str) -> None:
     """Names are completed as every registry client does."""
-    assert images.normal(short) == full
+    assert imagenames.normal(short) == full
 
 
 def _docker_archive(path: Path) -> None:

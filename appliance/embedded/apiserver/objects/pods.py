@@ -14,6 +14,7 @@ IMMUTABLE_TEXT = (
     "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing "
     "tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
+QOS_TEXT = "Pod QOS Class may not change as a result of resizing"
 RESIZE_TEXT = "Forbidden: only cpu and memory resources are mutable"
 
 
@@ -46,6 +47,9 @@ def validate(new: Object, old: Object | None, subresource: str | None, errors: l
     elif subresource == "resize":
         if _frozen_part(spec, "resources") != _frozen_part(old["spec"], "resources"):
             errors.append(FieldError("spec", "FieldValueForbidden", RESIZE_TEXT))
+        podspec.validate_spec(spec, "spec", errors)
+        if podspec.qos_class(spec) != podspec.qos_class(old["spec"]):
+            errors.append(FieldError("spec", "FieldValueInvalid", f"Invalid value: {QOS_TEXT}"))
     elif subresource is None and spec is not old["spec"]:
         podspec.validate_spec(spec, "spec", errors)
         if _frozen_part(spec, "image") != _frozen_part(old["spec"], "image"):
