@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
@@ -14,6 +15,12 @@ _YOUNG = timedelta(seconds=60)
 _DELAY_MAX = 60.0
 _SLOW_BATCH = 3.0
 """Seconds of a batch after which the API server is taken to be overloaded: claims come first."""
+
+
+CLAIMS_WINDOW = 0.5
+"""Seconds over which claims are counted."""
+BUSY_CLAIMS = 8
+"""Claims within the window from which on they come first: a new member costs the API server three times a claim."""
 
 
 class PoolMemory:
@@ -29,6 +36,7 @@ class PoolMemory:
         self._deaths = 0
         self._held = 0
         self._held_until = 0.0
+        self._claims: deque[float] = deque(maxlen=BUSY_CLAIMS)
 
     def settle(self, members: Collection[Sandbox]) -> None:
         """The cache shows these members now: forget what it confirms."""
@@ -44,6 +52,20 @@ class PoolMemory:
             self.batch = initial
         else:
             self.batch = min(self.batch * 2, maximum)
+
+    def note_claim(self, now: float) -> None:
+        """A member was claimed at ``now`` (monotonic seconds)."""
+        self._claims.append(now)
+
+    def claims_first(self, available: int, replicas: int, now: float) -> float | None:
+        """Seconds that the refill should wait for a burst of claims to pass, None when it should not.
+
+        Only while at least half of the pool is left: below that the refill is what the claims need.
+        """
+        if len(self._claims) < BUSY_CLAIMS or 2 * available < replicas:
+            return None
+        left = self._claims[0] + CLAIMS_WINDOW - now
+        return left if left > 0 else None
 
     def note_deaths(self, dead: Sequence[Sandbox], now: datetime) -> None:
         """Hold back replacements of members that died young: longer each time, so a broken template does not spin."""

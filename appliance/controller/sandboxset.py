@@ -6,7 +6,8 @@ member is guarded by the version at which it was seen unclaimed. That one reques
 lock-then-delete does in two; its marker (``OWNER_SCALE_DOWN``) is still honoured on members that carry it.
 
 One reconcile makes at most one batch (16, 32, 64: slow start), so that status and claims are never stuck behind a
-large refill; events during a refill coalesce into a few reconciles a second.
+large refill; events during a refill coalesce into a few reconciles a second. A refill waits while claims come in a
+burst and at least half of the pool is left (``PoolMemory.claims_first``): both load the same API server.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class SandboxSetController:
             pool = sandbox.meta.labels.get(labels.POOL) if sandbox is not None else None
             if sandbox is not None and pool:
                 self.queue.add_after((sandbox.namespace, pool), _COALESCE)
+        if old is not None and new is not None and _claimed(new) and not _claimed(old):
+            memory = self._memories.get((new.namespace, new.meta.labels.get(labels.POOL, "")))
+            if memory is not None:
+                memory.note_claim(time.monotonic())
 
     def _on_template(self, template: SandboxTemplate | None) -> None:
         if template is None:
@@ -85,7 +90,8 @@ class SandboxSetController:
             return None
         try:
             revision = await self._revisions.ensure(owner)
-            plan = pool_plan.decide(owner.spec, self._census(owner, revision))
+            census = self._census(owner, revision)
+            plan = pool_plan.decide(owner.spec, census)
         except (TemplateProblem, ValueError) as problem:
             self._world.events.say(kinds.SANDBOXSET, owner, "InvalidTemplate", str(problem))
             await self._status.write_problem(owner, str(problem))
@@ -94,11 +100,13 @@ class SandboxSetController:
         memory.note_deaths(plan.sweep, self._world.clock())
         await self._remove(plan.sweep, guarded=False)
         await self._remove(plan.remove, guarded=True)
-        wanted = memory.allow(plan.create)
+        rush = memory.claims_first(census.available_count, owner.spec.replicas, time.monotonic())
+        wanted = 0 if rush is not None else memory.allow(plan.create)
         made = await self._refill(owner, revision, memory, wanted)
         wait = await self._status.write(owner, revision, self._census(owner, revision), memory)
         await self._revisions.collect(key)
-        return _soonest(0.0 if made < wanted else None, wait, memory.wait() if wanted < plan.create else None)
+        held = memory.wait() if wanted < plan.create else None
+        return _soonest(0.0 if made < wanted else None, wait, held, rush if plan.create else None)
 
     def _census(self, owner: SandboxSet, revision: Revision) -> pool_plan.Census:
         memory = self._memory(owner.key)
@@ -177,6 +185,10 @@ class SandboxSetController:
         pool = victim.meta.labels.get(labels.POOL, "")
         self._memory((victim.namespace, pool)).leaving.add(victim.uid)
         self.removed += 1
+
+
+def _claimed(sandbox: Sandbox) -> bool:
+    return sandbox.meta.labels.get(labels.CLAIMED) == "true"
 
 
 def _soonest(*delays: float | None) -> Requeue | None:

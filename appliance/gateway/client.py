@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING, Final, cast
@@ -109,6 +110,8 @@ class Client(asyncio.Protocol):
             return True
         if not exchange.request_done:
             return False
+        if exchange.kind == "control" and exchange.request.method == b"POST":
+            return False  # clients of the API do not shut down one side, and who is gone must not be given a sandbox
         # It may still read (shutdown of one side) or be gone (close): silence decides.
         self._watch_half_closed(-1)
         return True
@@ -325,6 +328,14 @@ class Client(asyncio.Protocol):
             self.refuse(errors.HEAD_TOO_SLOW)
         else:
             self.transport.close()
+
+    def gone(self) -> bool:
+        """Whether the peer has closed its side, known to the kernel if not yet to us."""
+        if self.transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     @property
     def idle(self) -> bool:

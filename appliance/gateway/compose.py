@@ -26,13 +26,16 @@ class Origin:
         return cls(client, scheme, b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b" % (client, scheme))
 
 
-def compose_request(request: RequestHead, path: bytes, host: bytes | None, prefix: bytes, origin: Origin) -> bytes:
+def compose_request(
+    request: RequestHead, path: bytes, host: bytes | None, prefix: bytes, origin: Origin, *, receipt: str | None = None
+) -> bytes:
     """The whole head.
 
     Args:
         path: Path and query that the upstream sees.
         host: Value of ``Host``; None (HTTP/1.0 without one) becomes empty, as RFC 9112 §3.2 demands.
         prefix: What was removed in front of the path; sent as ``X-Forwarded-Prefix``.
+        receipt: Number by which the control API hears whether its answer was delivered.
     """
     fields = request.fields
     if fields.forwarded or prefix:
@@ -41,6 +44,8 @@ def compose_request(request: RequestHead, path: bytes, host: bytes | None, prefi
         tail = origin.lines
     if request.host:
         tail += b"\r\nX-Forwarded-Host: " + fields.forwarded.get(b"x-forwarded-host", request.host)
+    if receipt is not None:
+        tail += b"\r\nX-Appliance-Receipt: " + receipt.encode()
     if request.upgrade is not None:
         tail += b"\r\nConnection: Upgrade\r\nUpgrade: " + request.upgrade
     return b"%b %b HTTP/1.1\r\nHost: %b%b%b\r\n\r\n" % (request.method, path, host or b"", fields.block, tail)

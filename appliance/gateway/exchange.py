@@ -47,6 +47,7 @@ class Exchange:
         "_held_size",
         "_hub",
         "_limit",
+        "_receipt",
         "_registered",
         "_replay",
         "_route",
@@ -80,6 +81,7 @@ class Exchange:
         self._held = _NOTHING
         self._held_size = 0
         self._limit: int | None = None
+        self._receipt: str | None = None
         self._replay: list[bytes] | None = None
         self._route: Route | None = None
         self._registered: str | None = None
@@ -105,7 +107,11 @@ class Exchange:
         if (self.request.fields.length or 0) > self._limit:
             self.refuse(errors.BODY_TOO_LARGE)
             return
-        head = compose_request(self.request, target.path, self.request.host, target.prefix, self.client.origin)
+        if self.request.method == b"POST":
+            self._receipt = self._hub.receipt()
+        head = compose_request(
+            self.request, target.path, self.request.host, target.prefix, self.client.origin, receipt=self._receipt
+        )
         self._connect(CONTROL_KEY, head)
 
     def _to_sandbox(self, target: SandboxTarget) -> None:
@@ -288,6 +294,7 @@ class Exchange:
 
     def cancel(self) -> None:
         """Let go of everything: the dial, the wait, the upstream. Idempotent."""
+        self._settle(delivered=False)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -311,6 +318,8 @@ class Exchange:
     def response_head(self, head: ResponseHead, *, delimited: bool, decoded: bool) -> bytes:
         """The final head for the client; ``delimited``: it can find the end of the body without our closing."""
         self.responded = True
+        if self._receipt is not None:
+            self._settle(delivered=not self.client.gone())
         self.keep_alive = self.keep_alive and delimited and not decoded and not self._hub.draining
         self._hub.stats.answered(self.kind, head.status)
         if not self.keep_alive:
@@ -318,6 +327,12 @@ class Exchange:
         else:
             connection = b"keep-alive" if self.request.http10 else None
         return head.compose(connection, decoded=decoded)
+
+    def _settle(self, *, delivered: bool) -> None:
+        """Say, once, what became of the answer to a numbered request."""
+        receipt, self._receipt = self._receipt, None
+        if receipt is not None and self._hub.on_receipt is not None:
+            self._hub.on_receipt(receipt, delivered)
 
     def response_done(self) -> None:
         """The last byte of the answer was passed on; the upstream has let go of us already."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from appliance.config import GatewaySettings
@@ -49,7 +51,14 @@ class Hub:
         self.draining = False
         self.emptied: asyncio.Event = asyncio.Event()
         """Set when the last client of a draining gateway has gone."""
+        self.on_receipt: Callable[[str, bool], None] | None = None
+        """Told once for each numbered request of the control API whether its answer reached a client that was there."""
+        self._receipts = itertools.count(1)
         self._wakes: dict[str, asyncio.Task[Problem | None]] = {}
+
+    def receipt(self) -> str | None:
+        """A number for one request, if anybody wants to know what becomes of its answer."""
+        return str(next(self._receipts)) if self.on_receipt is not None else None
 
     def register(self, sandbox_id: str, exchange: Exchange) -> None:
         """``reset`` must find this exchange from now on."""

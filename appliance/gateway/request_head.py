@@ -304,6 +304,7 @@ _SPECIAL: Final[dict[bytes, Callable[[Fields, bytes, bytes], None]]] = {
     b"proxy-authorization": _dropped,
     b"te": _dropped,
     b"http2-settings": _dropped,
+    b"x-appliance-receipt": _dropped,  # ours; a client's own must not pass for it
     b"content-length": _content_length,
     b"transfer-encoding": _transfer_encoding,
     b"host": _host,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from appliance.api.address import parse_address
@@ -36,6 +37,8 @@ class Gateway:
         self._hub: Hub | None = None
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
+        self.on_receipt: Callable[[str, bool], None] | None = None
+        """Set before ``start``: (number, delivered), once for each request that carried ``X-Appliance-Receipt``."""
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -56,6 +59,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         hub = Hub(self._settings, self._routes, self.stats, loop)
         hub.dialer = Dialer(hub, self._control_socket)
+        hub.on_receipt = self.on_receipt
         await self._bind(hub, self._settings.listen, context if second is None else None)
         if second is not None:
             await self._bind(hub, second, context)

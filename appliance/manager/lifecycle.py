@@ -11,6 +11,7 @@ leaves the sandbox on its way to the asked-for state, never between two writes, 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,7 +25,7 @@ from appliance.api.structs import Sandbox
 from appliance.claims.errors import InitFailed
 from appliance.claims.personalise import dress_pod
 from appliance.kube.cluster import Cluster
-from appliance.kube.errors import NotFound
+from appliance.kube.errors import KubeError, NotFound
 from appliance.kube.informer import Informer
 from appliance.manager import deadlines, network, options
 from appliance.manager.bodies import NetworkUpdate
@@ -35,6 +36,8 @@ from appliance.manager.options import options_of
 from appliance.manager.roster import Entry, Roster, sandbox_id_of
 from appliance.manager.runstate import Run, is_paused, is_ready, pause_failure
 from appliance.manager.transitions import Transitions, delete
+
+logger = logging.getLogger(__name__)
 
 PAUSE_WAIT = 60.0
 """Seconds a pause may take before the client is told that it takes longer."""
@@ -148,6 +151,21 @@ class Lifecycle:
         self._kills.add(task)
         task.add_done_callback(self._kills.discard)
         await asyncio.shield(task)
+
+    def discard(self, entry: Entry) -> None:
+        """Begin to kill a sandbox that nobody was told of; what fails is logged, and its time-out remains."""
+
+        async def end() -> None:
+            try:
+                await self._kill(entry.sandbox)
+            except Fault:
+                return  # gone already
+            except KubeError as error:
+                logger.error("sandbox %s, whose client had left, could not be removed: %s", entry.sandbox_id, error)
+
+        task = asyncio.create_task(end())
+        self._kills.add(task)
+        task.add_done_callback(self._kills.discard)
 
     async def _kill(self, sandbox: Sandbox) -> None:
         self._roster.bury(sandbox)

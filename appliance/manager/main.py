@@ -37,6 +37,7 @@ from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
 from appliance.manager.lookup import Finder
 from appliance.manager.observed import Observed
+from appliance.manager.receipts import Receipts
 from appliance.manager.roster import Roster
 from appliance.manager.routes import RosterRoutes
 from appliance.manager.sampler import Sampler
@@ -121,6 +122,8 @@ async def _serve(
     routes = RosterRoutes(roster, lifecycle, min_resume_timeout=settings.min_resume_timeout, now=times.now)
     gateway = Gateway(settings.gateway, routes, settings.control_socket)
     roster.on_lost = gateway.reset
+    receipts = Receipts(lifecycle.discard)
+    gateway.on_receipt = receipts.settle
     session = await stack.enter_async_context(aiohttp.ClientSession())
     guests, teams, journal = Guests(session, times.now), TeamMetrics(), Journal(times.now)
     sampler = Sampler(roster, guests, teams, times.now)
@@ -150,6 +153,7 @@ async def _serve(
         teams=teams,
         observed=Observed(),
         gateway=gateway,
+        receipts=receipts,
         outcomes=engine.outcomes,
         now=times.now,
         ready=lambda: caches.synced,

@@ -21,6 +21,7 @@ from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
 from appliance.manager.lookup import Finder
 from appliance.manager.observed import Observed
+from appliance.manager.receipts import Receipts
 from appliance.manager.roster import Entry, Roster
 from appliance.manager.runstate import Run
 from appliance.manager.sandbox_logs import SandboxLogs
@@ -63,6 +64,7 @@ class Services:
     teams: TeamMetrics
     observed: Observed
     gateway: DataPlane
+    receipts: Receipts
     outcomes: Mapping[str, int]
     """Claims by outcome, counted by the engine."""
     now: Callable[[], datetime]

@@ -60,10 +60,12 @@ def ended(process: subprocess.Popen[str]) -> None:
 class Etcd:
     """One etcd that several API servers share, each under a prefix of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        """``durable``: wait for the disk at every write, as in production; tests do without."""
         self.directory = directory
         self.url = f"unix://{directory}/client.sock"
         self.process: subprocess.Popen[str] | None = None
+        self._sync = () if durable else ("--unsafe-no-fsync",)
 
     def start(self) -> None:
         """Start it and wait for its socket; fails with its log when it ends instead."""
@@ -71,7 +73,7 @@ class Etcd:
         self.process = run(
             "etcd",
             self.directory / "etcd.log",
-            *("--name=test", f"--data-dir={self.directory}/data", "--unsafe-no-fsync", "--logger=zap"),
+            *("--name=test", f"--data-dir={self.directory}/data", *self._sync, "--logger=zap"),
             *(f"--listen-client-urls={self.url}", f"--advertise-client-urls={unused}"),
             *(f"--listen-peer-urls=unix://{self.directory}/peer.sock", f"--initial-advertise-peer-urls={unused}"),
             f"--initial-cluster=test={unused}",
@@ -94,6 +96,11 @@ class RealApiServer(ApiServer):
     def __init__(self, data_dir: Path, etcd: Etcd) -> None:
         super().__init__(data_dir)
         self.etcd = etcd
+        self.users: dict[str, tuple[str, str]] = {}
+        """Further users: token -> (name, groups separated by commas)."""
+        self.authorization = "RBAC"
+        self.options: tuple[str, ...] = ()
+        """Further options of kube-apiserver."""
         self._controllers: subprocess.Popen[str] | None = None
 
     @property
@@ -105,7 +112,9 @@ class RealApiServer(ApiServer):
         """Start it on the port it had, or on a free one, and wait until it serves our kinds."""
         self.make_certificates()
         self._accounts_key()
-        (self.data_dir / "tokens.csv").write_text(f'{self.token},admin,admin,"system:masters"\n')
+        users = {self.token: ("admin", "system:masters"), **self.users}
+        lines = [f'{token},{name},{name},"{groups}"\n' for token, (name, groups) in users.items()]
+        (self.data_dir / "tokens.csv").write_text("".join(lines))
         for _ in range(3):
             if not self.listen:
                 self.listen = f"127.0.0.1:{_free_port()}"
@@ -145,11 +154,12 @@ class RealApiServer(ApiServer):
             *(f"--etcd-servers={self.etcd.url}", f"--etcd-prefix=/{self.data_dir.name}"),
             *(f"--bind-address={host}", f"--advertise-address={host}", f"--secure-port={port}"),
             *(f"--tls-cert-file={tls}/server.crt", f"--tls-private-key-file={tls}/server.key"),
-            *(f"--token-auth-file={self.data_dir}/tokens.csv", "--authorization-mode=RBAC"),
+            *(f"--token-auth-file={self.data_dir}/tokens.csv", f"--authorization-mode={self.authorization}"),
             *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
             *("--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16"),
             *("--disable-admission-plugins=ServiceAccount", "--profiling=false", "--request-timeout=10s"),
             *("--endpoint-reconciler-type=none", "--goaway-chance=0", "--max-requests-inflight=2000"),
+            *self.options,
         )
 
     def _accounts_key(self) -> None:

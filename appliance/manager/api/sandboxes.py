@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from quart import Blueprint, Response, request
 
-from appliance.manager import create, guest, idempotency, listing, view
+from appliance.manager import create, guest, idempotency, listing, receipts, view
 from appliance.manager.api.answers import json_response, window
 from appliance.manager.bodies import NewSandbox, raw_body, read
 from appliance.manager.errors import Fault, invalid
@@ -37,6 +37,7 @@ async def _create(*, v2: bool) -> Response:
     header = request.headers.get("Idempotency-Key")
     if header is None:
         entry = await wired.creator.create(key, body.template_id, planned)
+        wired.receipts.offer(request.headers.get(receipts.HEADER), entry)
     else:
         asked, sent = idempotency.digests(key, header, await raw_body())
         marked = planned.marked(asked, sent)

@@ -154,3 +154,16 @@ async def test_restart_goes_on_where_it_was(cluster):
     await cluster.start()
     await cluster.until(lambda: cluster.status()["availableReplicas"] == 60)
     assert len(cluster.members()) == 60
+
+
+async def test_a_burst_of_claims_is_refilled_when_it_is_over(cluster):
+    """Claims that come close together do not compete with the refill, and the pool is full again afterwards."""
+    cluster.pool(30)
+    await cluster.until(lambda: cluster.status()["availableReplicas"] == 30)
+    await cluster.settle()
+    for member in cluster.members()[:12]:
+        patch = {"metadata": {"labels": {labels.CLAIMED: "true"}, "ownerReferences": []}}
+        cluster.patch("sandboxes", member["metadata"]["name"], patch)
+    await cluster.until(
+        lambda: len(cluster.server.of("sandboxes")) == 42 and cluster.status()["availableReplicas"] == 30
+    )

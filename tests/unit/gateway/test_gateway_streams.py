@@ -261,6 +261,44 @@ async def test_a_vanished_client_closes_the_upstream(world, address, upload):
         await until(lambda: not gateway._hub.clients and not gateway._hub.exchanges)
 
 
+@pytest.mark.parametrize("when", ["before the answer", "as it is written", "never"])
+async def test_it_is_said_whether_the_answer_of_a_numbered_request_arrived(world, when):
+    """A client that closed before the answer was written did not get it, even if that is news of this instant."""
+    heard: list[tuple[str, bool]] = []
+    arrived, answer, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    numbers = []
+
+    async def control(peer):
+        head = (await peer.head()).decode()
+        numbers.extend(line.partition(": ")[2] for line in head.split("\r\n") if line.startswith("X-Appliance-Receipt"))
+        arrived.set()
+        if when == "before the answer":
+            assert await peer.rest() == b""
+            gone.set()
+            return
+        await answer.wait()
+        await peer.send(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    await world.serve_control(control)
+    gateway = await world.start()
+    gateway._hub.on_receipt = lambda *said: heard.append(said)
+    client = await world.connect()
+    await client.send(request("POST /sandboxes HTTP/1.1", "Host: x", "X-Appliance-Receipt: 99", "Content-Length: 0"))
+    await arrived.wait()
+    if when == "as it is written":
+        # The gateway's own view is held back: only the kernel knows of the closing when the answer comes.
+        (held,) = gateway._hub.clients
+        held.transport.pause_reading()
+    if when != "never":
+        await client.close()
+    answer.set()
+    async with asyncio.timeout(5):
+        await until(lambda: bool(heard))
+    assert len(numbers) == 1
+    assert numbers != ["99"], "a client's own number must not pass for one of ours"
+    assert heard == [(numbers[0], when == "never")]
+
+
 async def test_a_client_that_shuts_down_sending_still_gets_its_answer(world, echo_handler, address):
     """Half-closing after the request is not leaving."""
     await world.serve(echo_handler)

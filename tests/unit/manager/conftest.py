@@ -36,6 +36,7 @@ from appliance.manager.lifecycle import Lifecycle
 from appliance.manager.lookup import Finder
 from appliance.manager.main import Caches
 from appliance.manager.observed import Observed
+from appliance.manager.receipts import Receipts
 from appliance.manager.roster import Roster
 from appliance.manager.routes import RosterRoutes
 from appliance.manager.sampler import Sampler
@@ -285,6 +286,7 @@ class World:
             teams=self.teams,
             observed=Observed(),
             gateway=self.gateway,
+            receipts=Receipts(self.lifecycle.discard),
             outcomes=self.engine.outcomes,
             now=self.clock.now,
         )

@@ -1,0 +1,60 @@
+"""Whether the answer to a create was delivered; a sandbox that nobody was told of is killed at once.
+
+A claim that is cancelled cleans up after itself (``claims/engine.py``), and a client that leaves cancels its request.
+What remains is the moment between the end of the claim and the last look at the client's connection. For that the
+gateway numbers requests and says, once for each number, whether the client was still there when the answer was
+written; the create says, before it answers, which sandbox the number stands for. Either may come first.
+
+A create that is marked by an ``Idempotency-Key`` takes no part: its client comes back and asks for the same sandbox.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from appliance.manager.roster import Entry
+
+HEADER: Final = "X-Appliance-Receipt"
+"""Set by the gateway only; a client's own is dropped there."""
+REMEMBERED: Final = 4096
+"""Numbers of lost answers kept for creates that have not finished yet; far more than there are requests in flight."""
+
+
+class Receipts:
+    """In memory: number, sandbox and outcome meet within one process, and within a moment."""
+
+    def __init__(self, discard: Callable[[Entry], None]) -> None:
+        """``discard`` starts the end of a sandbox and returns at once."""
+        self._discard = discard
+        self._offered: dict[str, Entry] = {}
+        self._lost: OrderedDict[str, None] = OrderedDict()
+        self.discarded = 0
+        """Sandboxes ended because their client had left."""
+
+    def offer(self, number: str | None, entry: Entry) -> None:
+        """The answer to this request names this sandbox. None: the request did not come through the gateway."""
+        if number is None:
+            return
+        if number in self._lost:
+            del self._lost[number]
+            self._end(entry)
+        else:
+            self._offered[number] = entry
+
+    def settle(self, number: str, delivered: bool) -> None:
+        """What became of the answer."""
+        entry = self._offered.pop(number, None)
+        if delivered:
+            return
+        if entry is not None:
+            self._end(entry)
+            return
+        self._lost[number] = None
+        if len(self._lost) > REMEMBERED:
+            self._lost.popitem(last=False)
+
+    def _end(self, entry: Entry) -> None:
+        self.discarded += 1
+        self._discard(entry)
