@@ -174,6 +174,8 @@ class NodeSettings:
     pod_cidr: str = "10.213.0.0/16"
     """Addresses of the pod bridge; in process mode pods get 127.213.0.0/16 loopback addresses."""
     bridge: str = "appliance0"
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    """File with the name servers of the sandboxes, those of the box by default."""
     uid_base: int = 0x40000000
     """First host uid of the sandboxes' ranges; sandbox number N owns 65,536 ids from base + N * 65,536."""
     disk_default: int = 10 * 1024 * MIB
@@ -197,6 +199,8 @@ class BoxSettings:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     domain: str | None = None
     """NAME or NAME:PORT under which sandboxes are PORT-ID.NAME; gets a certificate of the box's own authority."""
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    """File with the name servers of the sandboxes."""
     dns_listen: str | None = None
     """HOST:PORT (UDP) of a resolver that answers ``domain`` and everything below it; None: no resolver."""
     stop_timeout: float = 20.0

@@ -1,13 +1,16 @@
-"""What a sandbox may reach: two lists of IPv4 networks, as the annotation ``EGRESS`` of Sandbox and Pod.
+"""What a sandbox may reach: networks and domains, as the annotation ``EGRESS`` of Sandbox and Pod.
 
-Allowing beats denying; what neither names is allowed. The label ``ALLOW_INTERNET`` set to ``false`` denies everything
-besides. The node answers with the condition ``CONDITION_NETWORK``, whose reason names the policy it enforces, so that
-a change can be waited for. An annotation that cannot be read denies everything: nothing opens by a mistake.
+Allowing beats denying; what nothing names is allowed. The label ``ALLOW_INTERNET`` set to ``false`` denies everything
+besides. Domains open TCP ports 443 and 80 to servers that the box finds under these names; they come only with
+everything else denied. The node answers with the condition ``CONDITION_NETWORK``, whose reason names the policy it
+enforces, so that a change can be waited for. An annotation that cannot be read denies everything: nothing opens by a
+mistake.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 
@@ -16,13 +19,21 @@ import msgspec
 from appliance.api import labels
 
 EVERYTHING = "0.0.0.0/0"
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
+"""Closed to every sandbox, whatever its policy (contract §1.12); name servers of the box excepted, port 53."""
+MAX_NAME = 253
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!\d+$){_LABEL}")
 
 
 class Egress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Networks in CIDR notation."""
+    """Networks in CIDR notation, domains as ``domain`` returns them."""
 
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    """Allowed: a name, ``*.name`` for those below it, or ``*``; empty unless everything is denied."""
 
     def __bool__(self) -> bool:
         """Whether anything is denied."""
@@ -31,6 +42,26 @@ class Egress(msgspec.Struct, frozen=True, omit_defaults=True):
 
 OPEN = Egress()
 CLOSED = Egress(deny=(EVERYTHING,))
+
+
+def domain(text: str) -> str | None:
+    """``x.y``, ``*.x.y`` or ``*`` as it is compared (lower case, no final dot); None for what is no domain."""
+    found = "*" if text == "*" else text.lower().removesuffix(".")
+    name = found.removeprefix("*.")
+    if text == "*" or (len(name) <= MAX_NAME and _NAME.fullmatch(name)):
+        return found
+    return None
+
+
+def admits(domains: tuple[str, ...], name: str) -> bool:
+    """Whether one of ``domains`` covers ``name``: a name covers itself only, ``*.x`` everything below ``x``.
+
+    An address is no name, so that not even ``*`` covers it. Names are compared without case and final dot.
+    """
+    wanted = name.lower().removesuffix(".")
+    if len(wanted) > MAX_NAME or not _NAME.fullmatch(wanted):
+        return False
+    return any(one in ("*", wanted) or (one[:2] == "*." and wanted.endswith(one[1:])) for one in domains)
 
 
 def encode(egress: Egress) -> str:
@@ -42,7 +73,9 @@ def egress_of(own_labels: Mapping[str, str], annotations: Mapping[str, str]) -> 
     """The policy of a Sandbox or Pod with these labels and annotations."""
     found = _decode(annotations.get(labels.EGRESS))
     if own_labels.get(labels.ALLOW_INTERNET) == "false" and EVERYTHING not in found.deny:
-        return Egress(found.allow, (*found.deny, EVERYTHING))
+        found = Egress(found.allow, (*found.deny, EVERYTHING), found.domains)
+    if found.domains and EVERYTHING not in found.deny:
+        return CLOSED
     return found
 
 
@@ -64,4 +97,4 @@ def _decode(text: str | None) -> Egress:
             IPv4Network(one)
     except (msgspec.DecodeError, ValueError):
         return CLOSED
-    return found
+    return found if all(domain(one) == one for one in found.domains) else CLOSED

@@ -93,7 +93,9 @@ class Box:
         apiserver = self._child("apiserver", [*common, "--apiserver-listen", self.settings.apiserver_listen])
         await apiserver.start()
         await apiserver.ready(lambda: answers(f"https://{self.settings.apiserver_listen}/readyz"), READY_TIMEOUT)
-        node = self._child("node", [*common, "--isolation", self.settings.isolation])
+        node = self._child(
+            "node", [*common, "--isolation", self.settings.isolation, "--resolv-conf", str(self.settings.resolv_conf)]
+        )
         await node.start()
         await node.ready(lambda: answers("http://node/healthz", self.layout.run / "node.sock"), READY_TIMEOUT)
 

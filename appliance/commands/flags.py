@@ -24,6 +24,13 @@ def role_flags(into: argparse.ArgumentParser) -> None:
     box.add_argument(
         "--apiserver-listen", default="127.0.0.1:16443", metavar="HOST:PORT", help="embedded API (127.0.0.1:16443)"
     )
+    box.add_argument(
+        "--resolv-conf",
+        type=Path,
+        default=Path("/etc/resolv.conf"),
+        metavar="FILE",
+        help="the sandboxes' name servers (/etc/resolv.conf)",
+    )
     gateway = into.add_argument_group("API and sandbox traffic (--role=all, --role=manager)")
     gateway.add_argument(
         "--listen",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+from appliance.api.address import parse_address, parse_domain
 from appliance.box.children import PARENT_VARIABLE, program
 from appliance.commands.targets import kube
 from appliance.config import (
@@ -41,9 +42,10 @@ def gateway(options: argparse.Namespace) -> GatewaySettings:
     if bool(options.tls_cert) != bool(options.tls_key):
         raise ValueError("--tls-cert and --tls-key belong together: give both or neither")
     for flag in ("listen", "tls_listen", "dns_listen"):
-        host, _, port = (getattr(options, flag) or "-:0").rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise ValueError(f"--{flag.replace('_', '-')}: {getattr(options, flag)!r} is not HOST:PORT")
+        if (given := getattr(options, flag)) is not None:
+            parse_address(given, f"--{flag.replace('_', '-')}")
+    if options.domain is not None:
+        parse_domain(options.domain, "--domain")
     return GatewaySettings(
         listen=options.listen, tls_cert=options.tls_cert, tls_key=options.tls_key, tls_listen=options.tls_listen
     )
@@ -69,6 +71,7 @@ def _all(options: argparse.Namespace) -> int:
         gateway=gateway(options),
         domain=options.domain,
         dns_listen=options.dns_listen,
+        resolv_conf=options.resolv_conf.absolute(),
     )
     if options.dns_listen and not options.domain:
         raise ValueError("--dns-listen answers the names of --domain: give both")
@@ -89,7 +92,13 @@ def _node(options: argparse.Namespace) -> int:
     from appliance.embedded.node.main import run
 
     kubeconfig = options.data_dir / "run" / "node.kubeconfig"
-    return _serve(run(NodeSettings(data_dir=options.data_dir, kubeconfig=kubeconfig, isolation=options.isolation)))
+    settings = NodeSettings(
+        data_dir=options.data_dir,
+        kubeconfig=kubeconfig,
+        isolation=options.isolation,
+        resolv_conf=options.resolv_conf,
+    )
+    return _serve(run(settings))
 
 
 def _controller(options: argparse.Namespace) -> int:
@@ -145,9 +154,7 @@ def _web(options: argparse.Namespace) -> Any:
     for flag, given in (("--once", options.once), ("--record", options.record)):
         if given is not None:
             raise ValueError(f"--web: cannot be combined with {flag}")
-    host, _, port = options.web.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"--web: expected HOST:PORT, got {options.web!r}")
+    web = parse_address(options.web, "--web")
     if options.web_sessions < 1:
         raise ValueError("--web-sessions: expected at least 1")
     words = ["--role=tui", "--data-dir", str(options.data_dir)]
@@ -157,8 +164,8 @@ def _web(options: argparse.Namespace) -> Any:
     words += ["--readonly"] if options.readonly else []
     words += ["--no-color"] if options.no_color else []
     return WebSettings(
-        host=host.strip("[]"),
-        port=int(port),
+        host=web.host or "0.0.0.0",
+        port=web.port,
         sessions=options.web_sessions,
         command=(*program(), *words),
         environment={PARENT_VARIABLE: str(os.getpid())},

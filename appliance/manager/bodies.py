@@ -34,6 +34,10 @@ class Egress(Body):
     deny_out: list[str] | None = None
     rules: dict[str, Any] | None = None
     egress_proxy: dict[str, Any] | None = None
+    dns_servers: list[str] | None = None
+    https_ports: list[int] | None = None
+    allow_in: list[str] | None = None
+    deny_in: list[str] | None = None
 
     def given(self) -> dict[str, Any]:
         """The members the client set, as it spelled them."""
@@ -41,7 +45,8 @@ class Egress(Body):
 
     def unsupported(self) -> list[tuple[str, object]]:
         """Members that nothing here can honour."""
-        return [("rules", self.rules), ("egressProxy", self.egress_proxy)]
+        names = ("rules", "egress_proxy", "dns_servers", "https_ports", "allow_in", "deny_in")
+        return [(to_camel(name), getattr(self, name)) for name in names]
 
 
 class NetworkConfig(Egress):
@@ -49,18 +54,19 @@ class NetworkConfig(Egress):
 
     allow_public_traffic: bool | None = None
     mask_request_host: str | None = None
-    dns_servers: list[str] | None = None
-    https_ports: list[int] | None = None
-
-    def unsupported(self) -> list[tuple[str, object]]:
-        """Members that nothing here can honour."""
-        return [*super().unsupported(), ("dnsServers", self.dns_servers), ("httpsPorts", self.https_ports)]
 
 
 class NetworkUpdate(Egress):
-    """``PUT …/network``."""
+    """``PUT …/network``: the egress part. What belongs to a create only is refused, not forgotten."""
 
+    allow_public_traffic: bool | None = None
+    mask_request_host: str | None = None
     allow_internet_access: Annotated[bool | None, Field(alias="allow_internet_access")] = None
+
+    def unsupported(self) -> list[tuple[str, object]]:
+        """Members that nothing here can honour, also when they are ``false``."""
+        own = [("allowPublicTraffic", self.allow_public_traffic), ("maskRequestHost", self.mask_request_host)]
+        return [*super().unsupported(), *((name, [value]) for name, value in own if value is not None)]
 
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]

@@ -124,9 +124,11 @@ class Lifecycle:
             raise sandbox_not_found(entry.sandbox_id) from None
 
     async def set_network(self, entry: Entry, update: NetworkUpdate) -> None:
-        """Replace what it may reach, and wait until the node enforces that. 409 unless running; Fault 400."""
+        """Replace what it may reach, and wait until the node enforces it. 404 if paused, 409 in between; Fault 400."""
 
         def decide(sandbox: Sandbox, run: Run) -> Mapping[str, Any]:
+            if run is Run.PAUSED:
+                raise sandbox_not_found(entry.sandbox_id)
             if run is not Run.RUNNING:
                 raise Fault(409, f'Sandbox "{entry.sandbox_id}" is not running: its network cannot be changed now')
             known = options_of(sandbox)

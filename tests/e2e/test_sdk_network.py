@@ -70,9 +70,14 @@ def test_a_sandbox_is_never_handed_out_before_its_network_is_cut(box: RunningBox
 
 
 def test_what_cannot_be_enforced_is_refused(box: RunningBox) -> None:
-    """A domain in a list is a 400 that names it; nothing pretends to filter."""
-    with pytest.raises(SandboxException, match=r"400.*example\.com"):
-        Sandbox.create(TEMPLATE, network={"allow_out": ["example.com"], "deny_out": ["0.0.0.0/0"]}, **options(box))
+    """A domain to deny, name servers of one's own, an egress proxy: a 400 that names it; nothing pretends to filter."""
+    for network, named in (
+        ({"deny_out": ["example.com"]}, r"denyOut.*example\.com"),
+        ({"dns_servers": ["9.9.9.9"]}, "dnsServers"),
+        ({"egress_proxy": {"address": "proxy.test:1080"}}, "egressProxy"),
+    ):
+        with pytest.raises(SandboxException, match=f"400.*{named}"):
+            Sandbox.create(TEMPLATE, network=network, **options(box))
 
 
 def test_a_policy_outlives_the_node_agent(start_box: Callable[..., RunningBox], hosts: None) -> None:

@@ -1,38 +1,43 @@
 """Machines outside a box, without internet: addresses of documentation networks in a network namespace of the test's.
 
-The namespace is joined to the box by one veth pair; in it an HTTP server answers on every address with the address it
-was asked at.
+The namespace is joined to the box by one veth pair. On every address there is HTTP on ports 80 and 8000, HTTPS on 443
+and a UDP echo on 9000; each answers with the address it was reached at, and HTTP with the names it was asked for. One
+address may be a name server, with a zone of the test's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
+from pathlib import Path
 
-_SERVER = """
-import http.server, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = ("you reached " + self.connection.getsockname()[0] + "\\n").encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_):
-        pass
-server = http.server.ThreadingHTTPServer(("0.0.0.0", 80), Handler)
-print("serving", flush=True)
-server.serve_forever()
-"""
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+SERVER = Path(__file__).with_name("outside_server.py")
 
 
 @contextlib.contextmanager
-def outside(addresses: Sequence[str], link: IPv4Network) -> Iterator[None]:
-    """Hosts with these addresses on port 80, reachable from the box over ``link`` (a /30), for the block."""
+def outside(
+    addresses: Sequence[str], link: IPv4Network, *, names: Mapping[str, str] | None = None, dns: str = ""
+) -> Iterator[None]:
+    """Hosts with these addresses, reachable from the box over ``link`` (a /30), for the block.
+
+    Args:
+        addresses: of the hosts.
+        link: a network for the two ends of the link.
+        names: zone of the name server: name → address, or another name (CNAME).
+        dns: the address among ``addresses`` on which the name server listens; none if empty.
+    """
     name = f"out{os.getpid() % 100000}"
     near, far = (str(one) for one in link.hosts())
     with contextlib.ExitStack() as stack:
@@ -52,7 +57,10 @@ def outside(addresses: Sequence[str], link: IPv4Network) -> Iterator[None]:
         for address in addresses:
             _ip("-n", name, "addr", "add", f"{address}/32", "dev", "lo")
             _ip("route", "add", f"{address}/32", "via", far)
-        command = ["ip", "netns", "exec", name, sys.executable, "-c", _SERVER]
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        settings = {"dns": dns, "names": dict(names or {}), "addresses": list(addresses)}
+        settings["certificate"] = str(_certificate(directory))
+        command = ["ip", "netns", "exec", name, sys.executable, str(SERVER), json.dumps(settings)]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         stack.callback(server.wait)
         stack.callback(server.kill)
@@ -60,6 +68,22 @@ def outside(addresses: Sequence[str], link: IPv4Network) -> Iterator[None]:
         with server.stdout:
             assert server.stdout.readline() == "serving\n"
             yield
+
+
+def _certificate(directory: Path) -> Path:
+    """A self-signed certificate and its key in one file: what names it has matters to nobody here."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "outside")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - timedelta(days=1))
+    certificate = builder.not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path = directory / "outside.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, plain)
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
 
 
 def _ip(*arguments: str) -> None:

@@ -30,7 +30,7 @@ def test_a_wrong_word_is_refused_with_the_nearest_match(
 def test_listen_must_be_host_and_port(capsys: pytest.CaptureFixture[str]) -> None:
     """A malformed address is one line on standard error that names the flag."""
     assert cli.main(["--role=all", "--listen", "8080", "--data-dir", "/nonexistent/x"]) == 1
-    assert "--listen: '8080' is not HOST:PORT" in capsys.readouterr().err
+    assert "--listen: expected HOST:PORT" in capsys.readouterr().err
 
 
 def test_tls_needs_both_files(capsys: pytest.CaptureFixture[str]) -> None:

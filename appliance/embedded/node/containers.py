@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.embedded.node import unisolated
+from appliance.embedded.node.egress_control import EgressControl
 from appliance.embedded.node.environment import NotYet, Resolver
 from appliance.embedded.node.execution import Executor
 from appliance.embedded.node.isolation import Isolation
@@ -50,6 +51,8 @@ class Means:
     starts: asyncio.Semaphore
     resolv: str
     executor: Executor
+    egress: EgressControl | None
+    """None without isolation: nothing can be kept from anything."""
 
 
 class ContainerRunner:
@@ -448,7 +451,11 @@ def nameservers(text: str) -> list[str]:
     return [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
 
 
-def resolv_conf(paths: tuple[Path, ...] = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))) -> str:
+BEHIND_LOOPBACK = Path("/run/systemd/resolve/resolv.conf")
+"""Where systemd-resolved, which listens on loopback, writes the servers that it asks itself."""
+
+
+def resolv_conf(paths: tuple[Path, ...] = (Path("/etc/resolv.conf"), BEHIND_LOOPBACK)) -> str:
     """Name servers of the box that a pod can reach; one on the box's loopback is not among them."""
     for path in paths:
         with suppress(OSError):

@@ -1,7 +1,10 @@
-"""nftables text of one pod's egress policy: a chain of its own, reached through the map ``egress`` by address.
+"""nftables text of one pod's egress policy: chains of its own, reached through two maps by its address.
 
-Pure. Allowed destinations return to the base chain, where what is closed to every pod stays closed; denied ones are
-dropped there and then, also of connections that exist. Every script is one transaction.
+Pure. The chain in the map ``egress`` filters: allowed destinations return to the base chain, where what is closed to
+every pod stays closed; denied ones are dropped there and then, also of connections that exist. The chain in the map
+``names``, of a pod whose policy has domains, leads DNS and TCP ports 443 and 80 to the filter (``embedded/filter/``)
+instead: all that its address rules do not allow anyway. With no filter there the packets go on and meet the first
+chain, which then denies everything. Every script is one transaction.
 """
 
 from __future__ import annotations
@@ -9,16 +12,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network, collapse_addresses
 
-from appliance.api.egress import Egress
+from appliance.api.egress import PRIVATE, Egress
+from appliance.embedded.filter.control import Ports
 
-MAP = "egress"
-PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
-"""Closed to every sandbox, whatever its policy (contract §1.12); name servers of the box excepted, port 53."""
+MAP, NAMES = "egress", "names"
+REDIRECTS, ENTRIES = "redirects", "entries"
+"""Chains that lead to the filter's ports and that let in what was led there, and nothing else."""
 
 
 def chain_of(address: str) -> str:
-    """Name of the pod's chain."""
+    """Name of the pod's filtering chain."""
     return f"pod_{address.replace('.', '_')}"
+
+
+def names_chain_of(address: str) -> str:
+    """Name of the pod's redirecting chain."""
+    return f"names_{address.replace('.', '_')}"
 
 
 def restrict(table: str, address: str, egress: Egress) -> str:
@@ -30,16 +39,52 @@ def restrict(table: str, address: str, egress: Egress) -> str:
         if match is not None:
             lines.append(f"add rule inet {table} {chain} {match}{verdict}")
     lines.append(f"add element inet {table} {MAP} {{ {address} : jump {chain} }}")
+    return "\n".join([*lines, _redirect(table, address, egress)])
+
+
+def _redirect(table: str, address: str, egress: Egress) -> str:
+    """Lead the pod's names to the filter, or no longer."""
+    if not egress.domains:
+        return _forget(table, NAMES, address, names_chain_of(address))
+    chain = names_chain_of(address)
+    lines = [f"add chain inet {table} {chain}", f"flush chain inet {table} {chain}"]
+    match = _match(egress.allow)
+    if match is not None:
+        lines.append(f"add rule inet {table} {chain} {match}return")
+    lines.append(f"add rule inet {table} {chain} goto {REDIRECTS}")
+    lines.append(f"add element inet {table} {NAMES} {{ {address} : jump {chain} }}")
     return "\n".join(lines)
 
 
 def release(table: str, address: str) -> str:
     """Take the policy of an address away, if there is one."""
-    chain = chain_of(address)
-    add = f"add element inet {table} {MAP} {{ {address} : jump {chain} }}"  # so that deleting it cannot fail
-    delete = f"delete element inet {table} {MAP} {{ {address} : jump {chain} }}"
+    return "\n".join(
+        [_forget(table, NAMES, address, names_chain_of(address)), _forget(table, MAP, address, chain_of(address))]
+    )
+
+
+def _forget(table: str, map_name: str, address: str, chain: str) -> str:
+    add = f"add element inet {table} {map_name} {{ {address} : jump {chain} }}"  # so that deleting it cannot fail
+    delete = f"delete element inet {table} {map_name} {{ {address} : jump {chain} }}"
     made, gone = f"add chain inet {table} {chain}", f"delete chain inet {table} {chain}"
     return "\n".join([made, add, delete, f"flush chain inet {table} {chain}", gone])
+
+
+def lead(table: str, ports: Ports) -> str:
+    """Name the filter's ports; private destinations are left to the base chain, which drops them."""
+    private = ", ".join(PRIVATE)
+    return f"""
+        flush chain inet {table} {REDIRECTS}
+        flush chain inet {table} {ENTRIES}
+        add rule inet {table} {REDIRECTS} meta nfproto != ipv4 return
+        add rule inet {table} {REDIRECTS} udp dport 53 redirect to :{ports.dns_udp}
+        add rule inet {table} {REDIRECTS} tcp dport 53 redirect to :{ports.dns_tcp}
+        add rule inet {table} {REDIRECTS} ip daddr {{ {private} }} return
+        add rule inet {table} {REDIRECTS} tcp dport 443 redirect to :{ports.tls}
+        add rule inet {table} {REDIRECTS} tcp dport 80 redirect to :{ports.http}
+        add rule inet {table} {ENTRIES} ct status dnat udp dport {ports.dns_udp} accept
+        add rule inet {table} {ENTRIES} ct status dnat tcp dport {{ {ports.tls}, {ports.http}, {ports.dns_tcp} }} accept
+    """
 
 
 def _match(networks: Iterable[str]) -> str | None:

@@ -16,8 +16,10 @@ from appliance.config import NodeSettings
 from appliance.embedded.node import disk, images, preflight, skeleton, staging
 from appliance.embedded.node.agent import Agent
 from appliance.embedded.node.apiclient import ApiClient
-from appliance.embedded.node.containers import Means, host_ip, nameservers, resolv_conf
+from appliance.embedded.node.containers import BEHIND_LOOPBACK, Means, host_ip, nameservers, resolv_conf
+from appliance.embedded.node.egress_control import EgressControl
 from appliance.embedded.node.execution import Executor
+from appliance.embedded.node.filterclient import FilterClient
 from appliance.embedded.node.isolation import Isolation
 from appliance.embedded.node.network import PodNetwork, box_lock
 from appliance.embedded.node.nodeobject import SENTENCE, NodeObject
@@ -48,7 +50,10 @@ async def run(settings: NodeSettings) -> None:
     try:
         await means.template.connect()
         await server.start()
-        work = (node.run(), agent.run(settings.node_name), agent.keep_records())
+        work = [node.run(), agent.run(settings.node_name), agent.keep_records()]
+        if means.egress is not None:
+            await means.egress.find()
+            work.append(means.egress.keep())
         tasks = [asyncio.create_task(one) for one in work]
         log.info("node %s is ready: %s", settings.node_name, SENTENCE)
         await _until(stop, tasks)
@@ -88,7 +93,18 @@ async def _prepare(settings: NodeSettings) -> Means:
     (settings.data_dir / "log").mkdir(exist_ok=True)
     starts = asyncio.Semaphore(settings.start_concurrency)
     executor = Executor(template, isolation.isolated)
-    return Means(isolation, template, Records(directory / "pods"), starts, resolv_conf(), executor)
+    egress = _egress(settings, isolation, installation)
+    resolv = resolv_conf((settings.resolv_conf, BEHIND_LOOPBACK))
+    return Means(isolation, template, Records(directory / "pods"), starts, resolv, executor, egress)
+
+
+def _egress(settings: NodeSettings, isolation: Isolation, installation: staging.Installation) -> EgressControl | None:
+    network = isolation.network
+    if network is None:
+        return None
+    socket, log_path = settings.data_dir / "run" / "egress.sock", settings.data_dir / "log" / "egress.log"
+    build = installation.fingerprint()
+    return EgressControl(network, FilterClient(socket, str(network.gateway), settings.resolv_conf, build, log_path))
 
 
 def _isolation(settings: NodeSettings, installation: staging.Installation) -> Isolation:
@@ -101,7 +117,7 @@ def _isolation(settings: NodeSettings, installation: staging.Installation) -> Is
         network = PodNetwork.claim(settings.bridge, settings.pod_cidr, settings.data_dir)
         hierarchy = preflight.check(network.bridge)
         network.make_bridge()
-    network.set_up(nameservers(resolv_conf()))
+    network.set_up(nameservers(resolv_conf((settings.resolv_conf, BEHIND_LOOPBACK))))
     root = skeleton.ensure(settings.data_dir / "node" / "skeleton", installation)
     loops = disk.supported()
     if not loops:
@@ -124,6 +140,8 @@ async def _stop(means: Means, agent: Agent) -> None:
     log.info("stopping: every sandbox of this node is ended, writable layers stay")
     await agent.stop()
     await means.template.stop()
+    if means.egress is not None:
+        await means.egress.stop()
     if means.isolation.network is not None:
         await asyncio.to_thread(means.isolation.network.tear_down)
     if means.isolation.hierarchy is not None:

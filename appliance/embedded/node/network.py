@@ -3,7 +3,8 @@ again.
 
 Pods reach the outside by masquerading and nothing else: not the box (only answers to what the box asked), not each
 other (bridge port isolation, and a rule), not private networks, among them the link-local metadata service. The map
-``egress`` leads to the policies of single pods; they stay in force while an agent is away or replaced. Only our own
+``egress`` leads to the policies of single pods, the map ``names`` to the filter of those whose policy has domains; they
+stay in force while an agent is away or replaced. Only our own
 nft table is written; the box's other rules stay as they are. Two nodes on one box get different bridges and networks:
 a node makes its bridge, named after its data directory, under a lock of the box, so that two that start at once cannot
 choose the same one.
@@ -23,7 +24,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
-from appliance.api.egress import Egress
+from appliance.api.egress import PRIVATE, Egress
+from appliance.embedded.filter.control import Ports
 from appliance.embedded.node import egress_rules
 from appliance.embedded.node.netlink import Netlink
 from appliance.embedded.node.request import Network
@@ -109,15 +111,24 @@ class PodNetwork:
         return f"""
             add table inet {name}
             add map inet {name} {egress_rules.MAP} {{ type ipv4_addr : verdict; }}
+            add map inet {name} {egress_rules.NAMES} {{ type ipv4_addr : verdict; }}
+            add chain inet {name} {egress_rules.REDIRECTS}
+            add chain inet {name} {egress_rules.ENTRIES}
+            add chain inet {name} prerouting {{ type nat hook prerouting priority -100; policy accept; }}
             add chain inet {name} input {{ type filter hook input priority -10; policy accept; }}
             add chain inet {name} forward {{ type filter hook forward priority -10; policy accept; }}
             add chain inet {name} postrouting {{ type nat hook postrouting priority 100; policy accept; }}
+            flush chain inet {name} prerouting
             flush chain inet {name} input
             flush chain inet {name} forward
             flush chain inet {name} postrouting
             table inet {name} {{
+                chain prerouting {{
+                    iifname "{name}" ip saddr vmap @{egress_rules.NAMES}
+                }}
                 chain input {{
                     iifname "{name}" ct state established,related accept
+                    iifname "{name}" jump {egress_rules.ENTRIES}
                     iifname "{name}" drop
                 }}
                 chain forward {{
@@ -125,7 +136,7 @@ class PodNetwork:
                     iifname "{name}" ip saddr != {self.cidr} drop
                     iifname "{name}" ip saddr vmap @{egress_rules.MAP}
                     {ask if names else ""}
-                    iifname "{name}" ip daddr {{ {", ".join(egress_rules.PRIVATE)} }} drop
+                    iifname "{name}" ip daddr {{ {", ".join(PRIVATE)} }} drop
                     oifname "{name}" ct state established,related accept
                     oifname "{name}" drop
                 }}
@@ -143,6 +154,10 @@ class PodNetwork:
         elif address in self._restricted:
             _nft(egress_rules.release(self.bridge, address))
             self._restricted.discard(address)
+
+    def lead(self, ports: Ports) -> None:
+        """Tell the firewall where the filter listens. Raises ``OSError``."""
+        _nft(egress_rules.lead(self.bridge, ports))
 
     def pod(self, slot: int, generation: int) -> Network:
         """Address and link of the pod in ``slot``."""

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from appliance.api import labels
-from appliance.api.egress import OPEN, Egress, egress_of, reason
+from appliance.api.egress import Egress, egress_of, reason
 from appliance.embedded.node import unisolated
 from appliance.embedded.node.apiclient import ApiClient, ApiRefused
 from appliance.embedded.node.containers import ContainerRunner, Means, host_ip
@@ -60,6 +60,8 @@ class PodWorker:
         self._dirty, self._wanted = asyncio.Event(), asyncio.Event()
         self._frozen, self._born = False, time.monotonic()
         self._egress: Egress | None = None
+        self._policy = asyncio.Lock()
+        """Held while a policy is put in force, so that an older one never comes after a newer."""
         self._written: Json = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending: asyncio.Task[None] | None = None
@@ -112,9 +114,9 @@ class PodWorker:
         await asyncio.gather(*(runner.kill(grace) for runner in mains))
         await asyncio.gather(*(r.kill(grace) for r in self.runners.values() if r.container.sidecar))
         await self.abandon()
-        if self._egress and self._means.isolation.network is not None:
+        if self._egress is not None and self._means.egress is not None:
             with suppress(OSError):
-                await asyncio.to_thread(self._means.isolation.network.restrict, self.state.ip, OPEN)
+                await self._means.egress.release(self.state.ip)
         for name in self.runners:
             group = self._means.isolation.group(self.spec.uid, name)
             if group is not None:
@@ -209,13 +211,13 @@ class PodWorker:
         self.changed()
 
     async def _apply_network(self) -> None:
-        meta = self.pod["metadata"]
-        wanted = egress_of(meta.get("labels") or {}, meta.get("annotations") or {})
-        network = self._means.isolation.network
-        if wanted == self._egress or network is None:
-            return
-        await asyncio.to_thread(network.restrict, self.state.ip, wanted)
-        self._egress = wanted
+        async with self._policy:
+            meta = self.pod["metadata"]
+            wanted = egress_of(meta.get("labels") or {}, meta.get("annotations") or {})
+            if wanted == self._egress or self._means.egress is None:
+                return
+            await self._means.egress.apply(self.state.ip, wanted)
+            self._egress = wanted
         self.state.extra[labels.CONDITION_NETWORK] = (True, reason(wanted))
         if wanted or self._written:
             self.changed()

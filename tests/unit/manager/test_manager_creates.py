@@ -28,10 +28,15 @@ REFUSED = [
     ({"volumeMounts": [{"name": "v", "path": "/v"}]}, "volumeMounts is not supported"),
     ({"iam": {"tokens": {"a": {"audience": "x"}}}}, "iam.tokens is not supported"),
     ({"network": {"allowOut": ["example.com"]}}, "you must include 'ALL_TRAFFIC' in deny out"),
-    ({"network": {"allowOut": ["*.a.io"], "denyOut": ["0.0.0.0/0"]}}, "network.allowOut is not supported"),
-    ({"network": {"allowOut": ["a.io"]}, "allow_internet_access": False}, "network.allowOut is not supported"),
-    ({"network": {"allowOut": ["no domain!"]}}, "network.allowOut: expected an IP address"),
-    ({"network": {"allowOut": ["10.1.2.3"]}}, "private networks are closed"),
+    ({"network": {"allowOut": ["*.a.io"], "denyOut": ["10.0.0.0/8"]}}, "you must include 'ALL_TRAFFIC' in deny out"),
+    ({"network": {"allowOut": ["a.io", "8.8.8.8"]}}, "you must include 'ALL_TRAFFIC' in deny out"),
+    ({"network": {"allowOut": ["no domain!"], "denyOut": ["0.0.0.0/0"]}}, "network.allowOut: expected an IP address"),
+    ({"network": {"allowOut": ["a.*.io"], "denyOut": ["0.0.0.0/0"]}}, "network.allowOut: expected an IP address"),
+    ({"network": {"allowOut": ["300.1.1.1"], "denyOut": ["0.0.0.0/0"]}}, "network.allowOut: expected an IP address"),
+    ({"network": {"denyOut": ["0.0.0.0/0", "*.a.io"]}}, "domains can only be allowed"),
+    ({"network": {"allowIn": ["1.1.1.1"]}}, "network.allowIn is not supported"),
+    ({"network": {"denyIn": ["0.0.0.0/0:80"]}}, "network.denyIn is not supported"),
+    ({"network": {"httpsPorts": [8443]}}, "network.httpsPorts is not supported"),
     ({"network": {"allowOut": ["2001:db8::1"]}}, "sandboxes have no IPv6"),
     ({"network": {"denyOut": ["example.com"]}}, "network.denyOut: expected an IP address"),
     ({"network": {"denyOut": ["1.1.1.1"] * 1001}}, "network.denyOut: expected at most 1000"),
@@ -96,8 +101,22 @@ async def test_no_internet_is_confirmed_by_the_node(world: Any, body: dict[str, 
         assert egress_of(one.get("labels", {}), one.get("annotations", {})) == CLOSED
 
 
+REFUSED_UPDATES = [
+    ({"denyOut": ["example.com"]}, "denyOut: expected an IP address"),
+    ({"denyOut": ["not-a-cidr"]}, "denyOut: expected an IP address"),
+    ({"allowOut": ["example.com"]}, "you must include 'ALL_TRAFFIC' in deny out"),
+    ({"allowOut": ["*.example.com"], "denyOut": ["10.0.0.0/8"]}, "you must include 'ALL_TRAFFIC' in deny out"),
+    ({"dnsServers": ["1.1.1.1"]}, "dnsServers is not supported"),
+    ({"rules": {"a.io": []}}, "rules is not supported"),
+    ({"egressProxy": {"address": "a:1"}}, "egressProxy is not supported"),
+    ({"denyIn": ["0.0.0.0/0"]}, "denyIn is not supported"),
+    ({"maskRequestHost": "b.c"}, "maskRequestHost is not supported"),
+    ({"allowPublicTraffic": False}, "allowPublicTraffic is not supported"),
+]
+
+
 async def test_network_lists_reach_the_pod_and_can_be_replaced(world: Any) -> None:
-    """Lists become the pod's policy; PUT replaces them, keeps what it does not name, and {} opens; paused is 409."""
+    """Lists become the pod's policy; PUT replaces them, keeps what it does not name, and {} opens; paused is 404."""
 
     def node_says(name: str, policy: Egress) -> None:
         told = {"type": labels.CONDITION_NETWORK, "status": "True", "reason": reason(policy)}
@@ -114,11 +133,13 @@ async def test_network_lists_reach_the_pod_and_can_be_replaced(world: Any) -> No
         meta = world.cluster.objects["pods", "default", name]["metadata"]
         return egress_of(meta.get("labels", {}), meta.get("annotations", {}))
 
+    domains = Egress((), ("0.0.0.0/0",), ("*.a.io", "a.io"))
     assert pod() == first
     for update, policy, echo in (
         ({"denyOut": ["203.0.113.5"]}, Egress(deny=("203.0.113.5/32",)), {"denyOut": ["203.0.113.5"]}),
         ({"allow_internet_access": False}, CLOSED, {}),
         ({"allowOut": ["1.1.1.1"]}, Egress(("1.1.1.1/32",), ("0.0.0.0/0",)), {"allowOut": ["1.1.1.1"]}),
+        ({"allowOut": ["*.A.io", "a.io", "a.io."]}, domains, {"allowOut": ["*.A.io", "a.io", "a.io."]}),
         ({"allow_internet_access": True}, OPEN, {}),
     ):
         node_says(name, policy)
@@ -128,10 +149,11 @@ async def test_network_lists_reach_the_pod_and_can_be_replaced(world: Any) -> No
         detail = await (await world.call("GET", path)).get_json()
         assert detail["network"] == {"maskRequestHost": "a.b", **echo}
     assert world.routes.resolve(sandbox_id, 80).mask_host == "a.b"
-    answer = await world.call("PUT", f"{path}/network", json={"denyOut": ["example.com"]})
-    assert answer.status_code == 400 and "denyOut" in (await answer.get_json())["message"]
+    for update, message in REFUSED_UPDATES:
+        answer = await world.call("PUT", f"{path}/network", json=update)
+        assert answer.status_code == 400 and message in (await answer.get_json())["message"]
     await world.call("POST", f"{path}/pause")
-    assert (await world.call("PUT", f"{path}/network", json={})).status_code == 409
+    assert (await world.call("PUT", f"{path}/network", json={})).status_code == 404
 
 
 async def test_the_same_idempotency_key_gives_the_same_sandbox(world: Any) -> None:

@@ -80,10 +80,8 @@ async def test_errors_become_the_sdks_own(world: Any, options: dict[str, Any]) -
         await AsyncSandbox.create("python", **{**options, "api_key": "e2b_" + "00" * 20})
     with pytest.raises(SandboxException, match="template 'nothing' not found"):
         await AsyncSandbox.create("nothing", **options)
-    with pytest.raises(SandboxException, match=r"network\.allowOut.*example\.com"):
-        await AsyncSandbox.create(
-            "python", network={"allow_out": ["example.com"], "deny_out": ["0.0.0.0/0"]}, **options
-        )
+    with pytest.raises(SandboxException, match=r"network\.denyOut.*example\.com"):
+        await AsyncSandbox.create("python", network={"deny_out": ["example.com"]}, **options)
     with pytest.raises(NotFoundException):
         await AsyncSandbox.connect("i" + "0" * 20, **options)
 

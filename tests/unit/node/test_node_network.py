@@ -84,3 +84,27 @@ def test_the_label_closes_what_lists_leave_open() -> None:
     assert both == Egress(("1.1.1.0/24",), ("2.2.2.0/24", "0.0.0.0/0"))
     assert egress_of({labels.ALLOW_INTERNET: "false"}, {}) == CLOSED
     assert len({reason(one) for one in (OPEN, CLOSED, some, both)}) == 4
+
+
+def test_domains_lead_to_the_filter_what_addresses_do_not_allow() -> None:
+    """Allowed addresses go straight, the rest to the filter; without domains an earlier redirect is taken away."""
+    both = Egress(("198.51.100.0/24",), ("0.0.0.0/0",), ("a.io",))
+    lines = egress_rules.restrict("br0", "10.213.0.16", both).splitlines()
+    chain = "br0 names_10_213_0_16"
+    assert lines.index(f"add rule inet {chain} ip daddr {{ 198.51.100.0/24 }} return") < lines.index(
+        f"add rule inet {chain} goto redirects"
+    )
+    assert "add element inet br0 names { 10.213.0.16 : jump names_10_213_0_16 }" in lines
+    plain = egress_rules.restrict("br0", "10.213.0.16", Egress(deny=("0.0.0.0/0",))).splitlines()
+    for text in (plain, egress_rules.release("br0", "10.213.0.16").splitlines()):
+        assert "delete element inet br0 names { 10.213.0.16 : jump names_10_213_0_16 }" in text
+        assert f"delete chain inet {chain}" in text
+
+
+def test_domains_without_everything_denied_close() -> None:
+    """An annotation that names domains but leaves the rest open, or holds what is no domain, was not written by us."""
+    for text in ('{"domains": ["a.io"]}', '{"deny": ["0.0.0.0/0"], "domains": ["A.io"]}', '{"domains": ["1.1.1.1"]}'):
+        assert egress_of({}, {labels.EGRESS: text}) == CLOSED
+    good = Egress(deny=("0.0.0.0/0",), domains=("a.io", "*.b.io", "*"))
+    assert egress_of({}, {labels.EGRESS: encode(good)}) == good
+    assert egress_of({labels.ALLOW_INTERNET: "false"}, {labels.EGRESS: '{"domains": ["a.io"]}'}).domains == ("a.io",)
