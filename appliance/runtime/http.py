@@ -7,6 +7,7 @@ protects a sandbox.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -17,6 +18,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
+
+SENDFILE: Final = "appliance.sendfile"
+"""ASGI extension of our listener: ``await sendfile(descriptor, offset, count) -> bytes sent``."""
 
 CORS: Final[tuple[Header, ...]] = ((b"access-control-allow-origin", b"*"),)
 PREFLIGHT: Final[tuple[Header, ...]] = (
@@ -97,6 +101,20 @@ class Request:
             data = bytes(buffer)
         _check_size(len(data), limit)
         return data
+
+    async def sendfile(self, descriptor: int, offset: int, count: int) -> int:
+        """Send a part of a file as the next part of a body of known length; returns the bytes sent, fewer only where
+        the file ends. Raises ``Disconnected``, and ``asyncio.SendfileNotAvailableError`` (nothing is sent) where
+        server or file system cannot.
+        """
+        send = self.scope.get("extensions", {}).get(SENDFILE)
+        if send is None:
+            raise asyncio.SendfileNotAvailableError
+        try:
+            sent: int = await send(descriptor, offset, count)
+        except ConnectionError:
+            raise Disconnected from None
+        return sent
 
     async def disconnected(self) -> None:
         """Return when the client goes away (or the answer is complete). Body bytes that still arrive are dropped."""

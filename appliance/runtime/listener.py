@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from appliance.runtime.http import SENDFILE
 from appliance.runtime.settings import RuntimeSettings
+from appliance.runtime.transport import Body, Writer
 
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -24,10 +27,38 @@ _TOO_LARGE = (
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with a limit on the request head."""
+    """uvicorn's protocol with a limit on the request head, and with ``transport.py`` between it and the socket."""
 
     max_head = 64 * 1024
     _head = 0
+    _body: Body
+    transport: Any
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.transport = Writer(transport, self.loop)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        cycle: Any = self.cycle  # its task has not run yet: what is replaced here is what it will use
+        self._body = Body(cycle, self.flow)
+        cycle.receive = self._body.receive
+        extensions: dict[str, Any] = {SENDFILE: partial(self._sendfile, cycle)}
+        self.scope["extensions"] = extensions
+
+    def on_body(self, body: bytes) -> None:
+        if not self.cycle.response_complete:
+            self._body.feed(body)
+
+    async def _sendfile(self, cycle: Any, descriptor: int, offset: int, count: int) -> int:
+        """The ASGI extension: a part of a file as the next part of the body, whose length the head has told."""
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if cycle.disconnected:
+            return 0
+        sent: int = await self.transport.sendfile(descriptor, offset, count)
+        cycle.expected_content_length -= sent
+        return sent
 
     def on_message_begin(self) -> None:
         self._head = 0

@@ -1,6 +1,7 @@
 """``GET /files``: a file, a range of it, or 304; flat in memory for any size.
 
 Pages that the kernel has cached are read in the loop (``RWF_NOWAIT``: it never blocks); cold ones by a worker thread.
+Large files are sent by ``sendfile``, after a thread has fetched what is cold.
 Compression is avoided unless the client asks for nothing else, see ``conditions.encoding``.
 """
 
@@ -21,7 +22,11 @@ from appliance.runtime.files import conditions
 from appliance.runtime.filesystem.failures import rest_error
 from appliance.runtime.http import CORS, Header, HttpError, Request, respond, respond_json
 
-_PIECE: Final = 1024 * 1024
+_PIECE: Final = 256 * 1024
+_DIRECT: Final = 64 * 1024
+"""Bytes from which on sendfile is worth its system calls."""
+_STRIDE: Final = 4 * 1024 * 1024
+"""Bytes given to sendfile at a time."""
 _TYPES: Final = mimetypes.MimeTypes()  # the built-in table only: the image's files must not decide
 _TOKEN: Final = frozenset("!#$&+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -123,15 +128,52 @@ async def _send_sized(request: Request, descriptor: int, headers: list[Header], 
         headers.append((b"content-range", f"bytes {at}-{at + length - 1}/{status.st_size}".encode()))
     headers.append((b"content-length", str(length).encode()))
     await request.send({"type": "http.response.start", "status": 206 if wanted else 200, "headers": headers})
-    while length > 0 and request.method != "HEAD":
-        data = await _read(descriptor, at, min(_PIECE, length))
-        if not data:
+    if request.method != "HEAD":
+        await _send_part(request, descriptor, at, length)
+    await request.send({"type": "http.response.body", "body": b""})
+
+
+async def _send_part(request: Request, descriptor: int, at: int, length: int) -> None:
+    """``length`` bytes from ``at``; a large part goes from the page cache to the socket without a copy of ours."""
+    direct = length >= _DIRECT
+    while length > 0:
+        if direct:
+            stride = min(length, _STRIDE)
+            if not _cached(descriptor, at, stride):
+                await asyncio.to_thread(_warm, descriptor, at, stride)
+            try:
+                sent = await request.sendfile(descriptor, at, stride)
+            except asyncio.SendfileNotAvailableError:
+                direct = False
+                continue
+        else:
+            data = await _read(descriptor, at, min(_PIECE, length))
+            sent = len(data)
+            await request.send({"type": "http.response.body", "body": data, "more_body": True})
+        if not sent:
             raise ConnectionAbortedError("the file became shorter while it was sent")
-        at += len(data)
-        length -= len(data)
-        await request.send({"type": "http.response.body", "body": data, "more_body": length > 0})
-    if request.method == "HEAD" or (wanted is None and status.st_size == 0):
-        await request.send({"type": "http.response.body", "body": b""})
+        at += sent
+        length -= sent
+
+
+def _ends(at: int, length: int) -> tuple[int, int]:
+    return at, at + length - 1
+
+
+def _cached(descriptor: int, at: int, length: int) -> bool:
+    """Whether the first and the last byte are in memory; then so is what lies between, nearly always."""
+    probe = bytearray(1)
+    try:
+        return all(os.preadv(descriptor, [probe], where, os.RWF_NOWAIT) for where in _ends(at, length))
+    except OSError:
+        return False  # cold, or a file system that cannot tell
+
+
+def _warm(descriptor: int, at: int, length: int) -> None:
+    """Have a part read from the disk, so that sendfile does not wait for it in the loop. For a worker thread."""
+    os.posix_fadvise(descriptor, at, length, os.POSIX_FADV_WILLNEED)
+    for where in _ends(at, length):
+        os.pread(descriptor, 1, where)
 
 
 async def _send_unsized(request: Request, descriptor: int, headers: list[Header]) -> None:

@@ -74,7 +74,7 @@ class MultipartParser:
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Events that ``data`` completes. Raises ``HttpError`` 400 on a malformed body."""
-        if self._state is _State.BODY and not self._buffer and data.find(self._delimiter) < 0:
+        if self._state is _State.BODY and not self._buffer and not self._delimits(data):
             # The middle of a file, nearly always: handed on as it came, without a copy.
             kept = self._beginning(data)
             self._buffer += data[len(data) - kept :]
@@ -94,6 +94,10 @@ class MultipartParser:
                 self._buffer.clear()  # the epilogue
             if before == (self._state, len(self._buffer)):
                 return
+
+    def _delimits(self, data: bytes) -> bool:
+        at = data.find(b"\r")  # one byte is sought ten times faster than several
+        return at >= 0 and data.find(self._delimiter, at) >= 0
 
     def close(self) -> None:
         """The body is over. Raises ``HttpError`` 400 when it is cut off."""

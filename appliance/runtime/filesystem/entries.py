@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from functools import lru_cache
 from typing import Final
 
 from appliance.runtime.filesystem.messages import EntryInfo
@@ -107,7 +108,13 @@ def read_metadata(path: str) -> dict[str, str]:
         return {}
 
 
+@lru_cache(512)
+def _second(seconds: int) -> str:
+    """The files of a tree are often written within a few seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
 def _rfc3339(nanoseconds: int) -> str:
     seconds, nanos = divmod(nanoseconds, 1_000_000_000)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    text = _second(seconds)
     return f"{text}.{nanos:09d}Z" if nanos else f"{text}Z"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
-from appliance.runtime.users import Users
+from appliance.runtime.users import User
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -83,11 +83,10 @@ def close_descriptors(keep: int = -1) -> None:
     os.closerange(max(keep, 2) + 1, 1 << 20)
 
 
-def become(user: str | None) -> None:
-    """Take on an account. None or the present one: nothing. Raises ``UnknownUser`` or ``PermissionError``."""
-    if user is None:
+def become(entry: User | None) -> None:
+    """Take on an account. None or the present one: nothing. Raises ``PermissionError``."""
+    if entry is None:
         return
-    entry = Users().get(user)
     if entry.uid == os.geteuid():
         return
     os.setgroups(entry.groups)

@@ -16,7 +16,7 @@ from typing import Final
 
 from appliance.runtime.supervise import child, title
 from appliance.runtime.supervise.messages import KernelRecord, StartKernel
-from appliance.runtime.users import Users
+from appliance.runtime.users import User, Users
 
 OOM_SCORE_ADJ: Final = 100
 """Kernels, like commands, are ended for want of memory before the runtime is."""
@@ -27,7 +27,8 @@ MAX_KERNELS: Final = 256
 class KernelTable:
     """Every kernel that was started and whose end has not been acknowledged yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, etc: Path) -> None:
+        self._users = Users(etc)
         self.records: dict[str, KernelRecord] = {}
         self._by_pid: dict[int, str] = {}
 
@@ -43,8 +44,9 @@ class KernelTable:
         if not os.path.isdir(request.cwd):
             raise ValueError(f"cwd: {request.cwd} is not a directory")
         try:
-            _make_directory(request)
-            pid = child.fork(lambda: _kernel(request))
+            account = None if request.user is None else self._users.get(request.user)
+            _make_directory(request, account)
+            pid = child.fork(lambda: _kernel(request, account))
         except (OSError, LookupError):
             _remove_directory(request)
             raise
@@ -99,12 +101,12 @@ class KernelTable:
         return len(self._by_pid)
 
 
-def _kernel(request: StartKernel) -> None:
+def _kernel(request: StartKernel, account: User | None) -> None:
     os.setsid()
     child.reset_signals()
     child.close_descriptors()
     child.die_first(OOM_SCORE_ADJ)
-    child.become(request.user)
+    child.become(account)
     child.die_with_parent()
     os.chdir(request.cwd)
     if request.argv is not None:
@@ -116,7 +118,7 @@ def _kernel(request: StartKernel) -> None:
     run(request.connection)
 
 
-def _make_directory(request: StartKernel) -> None:
+def _make_directory(request: StartKernel, account: User | None) -> None:
     directory = Path(request.directory)
     directory.parent.mkdir(mode=0o711, exist_ok=True, parents=True)
     directory.mkdir(mode=0o700)
@@ -125,10 +127,9 @@ def _make_directory(request: StartKernel) -> None:
         made.append(directory / "connection.json")
         made[-1].touch(mode=0o600)
         made[-1].write_bytes(request.connection_file)
-    if request.user is not None and os.geteuid() == 0:
-        entry = Users().get(request.user)
+    if account is not None and os.geteuid() == 0:
         for path in made:
-            os.chown(path, entry.uid, entry.gid)
+            os.chown(path, account.uid, account.gid)
 
 
 def _remove_directory(request: StartKernel) -> None:

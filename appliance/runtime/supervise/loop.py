@@ -57,7 +57,7 @@ class Supervisor:
         self._main = main
         self._main_pid: int | None = None
         self._exit_code: int | None = None
-        self._kernels = KernelTable()
+        self._kernels = KernelTable(settings.etc)
         self._state: bytes | None = None
         self._server: _Server | None = None
         self._pause = 0.0

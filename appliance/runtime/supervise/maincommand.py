@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.runtime.supervise import child
+from appliance.runtime.users import Users
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class MainCommand:
 
     def _become(self) -> None:
         if self.user is not None:
-            child.become(self.user)
+            child.become(Users().get(self.user))
             return
         if self.gid is not None and self.gid != os.getegid():
             os.setgroups([])

@@ -1,0 +1,216 @@
+"""The speed table of the runtime: every row beside the client's own floor, and for commands beside their bare spawn.
+
+    PYTHONPATH=. .venv-test/bin/python tests/bench/runtime_speed [--rounds 3] [--only TEXT] [--quick]
+
+Needs root for a command user of its own (without, commands run as you). The runtime measured is a supervisor with
+server and kernel, forked from this process as the node's template forks sandboxes. Client and server share the
+machine's processors, and others may load them, so: several rounds, min and median of the rounds' medians, the floor
+(same client, canned answers) and the server's own processor time per call, which load does not change. A row is
+``met`` when its best round meets the goal and ``MET`` when the median round does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+
+import rows
+import sdk
+from client import Target
+from servers import UID, Alone, Forked, cpu_seconds, end, pss_mib, start_canned
+
+from appliance.runtime import supervisor
+
+SANDBOXES = 10
+_WIDTH = 36
+
+
+def print_head() -> None:
+    """Column names."""
+    print(f"{'':{_WIDTH}} {'min':>8} {'median':>8} {'':4} {'floor':>8} {'bare':>6} {'cpu ms':>7} {'goal':>8}")
+
+
+def print_row(
+    name: str, values: list[float], unit: str, goal: float, *, floor: float = 0, bare: float = 0, cpu: float = 0
+) -> None:
+    """One line; ``values`` are the rounds', in the unit."""
+    rate = unit != "ms" and unit != "MiB"
+    best, middle = (max if rate else min)(values), statistics.median(values)
+    verdict = ""
+    if goal:
+        holds: Callable[[float], bool] = (lambda v: v >= goal) if rate else (lambda v: v <= goal)
+        verdict = "MET" if holds(middle) else "met" if holds(best) else "MISSED"
+    wanted = f"{'≥' if rate else '≤'} {goal:g}" if goal else ""
+    cells = [
+        f"{v:{w}.2f}" if v and v < 100 else f"{v:{w}.0f}" if v else " " * w
+        for v, w in ((floor, 8), (bare, 6), (cpu, 7))
+    ]
+    numbers = " ".join(f"{v:8.2f}" if v < 100 else f"{v:8.0f}" for v in (best, middle))
+    print(f"{name:{_WIDTH}} {numbers} {unit:4} {' '.join(cells)} {wanted:>8} {verdict}", flush=True)
+
+
+def bare_spawn(argv: tuple[str, ...], times: int = 100) -> float:
+    """Milliseconds of ``posix_spawn`` and wait, from a small process; the median."""
+    program = f"""
+import os, time, statistics
+spans = []
+null = [(os.POSIX_SPAWN_OPEN, n, '/dev/null', os.O_RDWR, 0) for n in (0, 1, 2)]
+for _ in range({times}):
+    began = time.perf_counter()
+    pid = os.posix_spawn({argv[0]!r}, {list(argv)!r}, {{'PATH': '/usr/bin:/bin', 'HOME': '/'}}, file_actions=null)
+    os.waitpid(pid, 0)
+    spans.append(time.perf_counter() - began)
+print(statistics.median(spans) * 1000)
+"""
+    with os.popen(f"{sys.executable} -S -c \"$(cat <<'END'\n{program}\nEND\n)\"") as pipe:
+        return float(pipe.read())
+
+
+class Bench:
+    """One run."""
+
+    def __init__(self, options: argparse.Namespace, home: Path) -> None:
+        self._options = options
+        self._home = home
+        self._canned_pid, self._canned_port = start_canned()
+        self._runtime = Forked(home).wait()
+
+    def close(self) -> None:
+        """End the servers."""
+        self._runtime.stop()
+        end(self._canned_pid)
+
+    def wanted(self, name: str) -> bool:
+        """Whether ``--only`` asks for the row."""
+        return not self._options.only or any(word in name for word in self._options.only)
+
+    def _times(self, times: int) -> int:
+        return max(3, times // 10) if self._options.quick else times
+
+    def raw(self) -> None:
+        """All raw rows."""
+        for row in rows.envd_rows(self._home):
+            if self.wanted(row.name):
+                self._raw_row(row, Target("127.0.0.1", self._runtime.port))
+        row = rows.Row('run_code("1"), raw', rows.same(rows.cell), 100, 8)
+        if self.wanted(row.name):
+            self._raw_row(row, Target("127.0.0.1", self._runtime.interpreter_port))
+
+    def _raw_row(self, row: rows.Row, target: Target) -> None:
+        values, floors, cpu = [], [], []
+        times = row.times if row.times <= 5 else self._times(row.times)
+        for _ in range(self._options.rounds):
+            before = cpu_seconds(self._runtime.server)
+            spans = asyncio.run(row.run(target, times))
+            cpu.append((cpu_seconds(self._runtime.server) - before) / (times + (len(spans) > 1)) * 1000)
+            values.append(self._value(row, statistics.median(spans)))
+            floor = asyncio.run((row.floor or row.run)(Target("127.0.0.1", self._canned_port), min(times, 200)))
+            floors.append(self._value(row, statistics.median(floor)))
+        bare = bare_spawn(row.bare) if row.bare else 0
+        print_row(
+            row.name, values, row.unit, row.goal, floor=statistics.median(floors), bare=bare, cpu=statistics.median(cpu)
+        )
+
+    @staticmethod
+    def _value(row: rows.Row, seconds: float) -> float:
+        return row.size / 1e6 / seconds if row.size else 1 / seconds if row.unit == "/s" else seconds * 1000
+
+    def through_the_sdk(self) -> None:
+        """Rows through the Python SDK."""
+        for name, call, port, times, goal in (
+            ('commands.run("true"), SDK', sdk.commands, self._runtime.port, 100, 6.5),
+            ("files.read of 100 MiB, SDK", sdk.read, self._runtime.port, 3, 300.0),
+            ('run_code("1"), SDK', sdk.run_code, self._runtime.interpreter_port, 100, 8.0),
+        ):
+            if not self.wanted(name):
+                continue
+            values, floors = [], []
+            for _ in range(self._options.rounds):
+                for found, where in ((values, port), (floors, self._canned_port)):
+                    median = statistics.median(call(where, times if times < 10 else self._times(times)))
+                    found.append(rows.SIZE / 1e6 / median if goal == 300 else median * 1000)
+            print_row(name, values, "MB/s" if goal == 300 else "ms", goal, floor=statistics.median(floors))
+        if self.wanted('first run_code("1"), SDK'):
+            self._first_cells()
+
+    def _first_cells(self) -> None:
+        spans = []
+        for _ in range(3 * self._options.rounds):
+            fresh = Forked(self._home).wait()
+            spans.append(sdk.first_cell(fresh.interpreter_port) * 1000)
+            fresh.stop()
+        floor = statistics.median(sdk.first_cell(self._canned_port) for _ in range(10)) * 1000
+        print_row('first run_code("1"), SDK', spans, "ms", 30, floor=floor)
+
+    def memory_and_start(self) -> None:
+        """Proportional memory and time to answer."""
+        if self.wanted("PSS"):
+            forked = [Forked(self._home, interpreter=False).wait_envd() for _ in range(SANDBOXES)]
+            time.sleep(0.5)
+            sizes = [pss_mib([each.pid, each.server]) for each in forked]
+            for each in forked:
+                each.stop()
+            print_row(f"PSS of a sandbox, {SANDBOXES} forked", sizes, "MiB", 12)
+        if self.wanted("PSS") or self.wanted("exec"):
+            seconds, sizes = [], []
+            for _ in range(self._options.rounds):
+                alone = Alone()
+                seconds.append(alone.seconds * 1000)
+                time.sleep(0.5)
+                sizes.append(pss_mib(alone.pids))
+                alone.stop()
+            print_row("PSS alone, supervisor and server", sizes, "MiB", 40)
+            print_row("exec to first /health", seconds, "ms", 300)
+
+
+def make_home(directory: Path) -> Path:
+    """A home with 1,000 files, and a passwd that says whose it is."""
+    directory.chmod(0o755)
+    home, etc = directory / "home", directory / "etc"
+    for each in (home, etc, home / "many"):
+        each.mkdir()
+        os.chown(each, UID, UID if os.geteuid() == 0 else -1)
+    (etc / "passwd").write_text(
+        f"root:x:0:0::/root:/bin/bash\nuser:x:{UID}:{UID if os.geteuid() == 0 else os.getegid()}::{home}:/bin/bash\n"
+    )
+    (etc / "group").write_text(f"root:x:0:\nuser:x:{UID}:\n")
+    for name, size in (("small", 1024), ("big", rows.SIZE)):
+        (home / name).write_bytes(bytes(size))
+    for number in range(1000):
+        (home / "many" / f"entry-{number:04d}.txt").write_text("x")
+    return home
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of every row (default %(default)s)")
+    parser.add_argument("--only", action="append", help="only rows whose name contains this text; repeatable")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
+    options = parser.parse_args()
+    supervisor.preload()
+    directory = Path(tempfile.mkdtemp(prefix="runtime-speed-"))
+    try:
+        bench = Bench(options, make_home(directory))
+        try:
+            print_head()
+            bench.raw()
+            bench.through_the_sdk()
+            bench.memory_and_start()
+        finally:
+            bench.close()
+    finally:
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()
