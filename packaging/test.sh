@@ -23,7 +23,8 @@ done
 [ "$(id -u)" = 0 ] || [ "$scope" = fast ] || die "the end-to-end tests start sandboxes and need root (or use --fast)"
 [ "$scope" = fast ] || need_programs "${BOX_PROGRAMS[@]}" "go:golang-go:builds the kubectl the tests drive" "unshare:util-linux:gives tests namespaces of their own" \
     "node:nodejs:runs the JavaScript SDKs and the CLI" "npm:npm:installs them" "curl:curl:is what sandboxes of the tests ask with" \
-    "tmux:tmux:is the terminal of the flight deck's tests" "ps:procps:lists processes" \
+    "skopeo:skopeo:reads the built image" "containerd:containerd:imports it" "ctr:containerd:asks for that" \
+    "debootstrap:debootstrap:makes the system that the runtime is put into" "tmux:tmux:is the terminal of the flight deck's tests" "ps:procps:lists processes" \
     "chromium:chromium:opens the flight deck as a browser does" "losetup:mount:lists loop devices"
 locked_venv "$ROOT/.venv-test" "$ROOT/packaging/requirements-test.lock"
 export PATH="$ROOT/.venv-test/bin:$PATH" PYTHONPATH="$ROOT" VIRTUAL_ENV="$ROOT/.venv-test"
@@ -54,6 +55,15 @@ step "the single file"
 APPLIANCE_TEST_PYZ="$ROOT/dist/appliance.pyz"
 packaging/build.sh -o "$APPLIANCE_TEST_PYZ"
 export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK APPLIANCE_TEST_PYZ
+step "its container image, and what takes it"
+APPLIANCE_TEST_IMAGE="$ROOT/dist/appliance.tar"
+"$(find_python)" "$APPLIANCE_TEST_PYZ" image build -o "$APPLIANCE_TEST_IMAGE"
+APPLIANCE_TEST_CRANE=$("$ROOT/packaging/go-tools.sh" crane)
+APPLIANCE_TEST_DOCKERD=$("$ROOT/packaging/docker-engine.sh")
+export APPLIANCE_TEST_IMAGE APPLIANCE_TEST_CRANE APPLIANCE_TEST_DOCKERD
+step "Helm"
+APPLIANCE_TEST_HELM=$("$ROOT/packaging/go-tools.sh" helm)
+export APPLIANCE_TEST_HELM
 step "kernels of other languages"
 "$ROOT/packaging/kernels.sh"
 if [ "$scope" = all ]; then

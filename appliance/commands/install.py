@@ -1,10 +1,17 @@
-"""``appliance install``: the manifests for a Kubernetes cluster."""
+"""``appliance install``: the manifests for a Kubernetes cluster, printed, compared or applied; ``uninstall``."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
+
+from appliance.commands.targets import cluster_call, cluster_flag, named_cluster
+
+DIFFERENT = 3
+"""Exit code of ``--diff`` when something would change."""
 
 FLAGS: dict[str, tuple[str, str]] = {
     "image": ("--image", "image"),
@@ -21,10 +28,28 @@ FLAGS: dict[str, tuple[str, str]] = {
 
 
 def register(commands: Any) -> None:
-    """Add the command."""
-    install = commands.add_parser("install", help="print the manifests for a Kubernetes cluster, for kubectl")
+    """Add both commands."""
+    install = commands.add_parser(
+        "install", help="the program on a Kubernetes cluster: prints the manifests, --apply applies them"
+    )
     values_flags(install)
+    install.add_argument("--apply", action="store_true", help="apply them, in order, and wait for the definitions")
+    install.add_argument("--diff", action="store_true", help="show what applying would change; exit code 3 if it would")
+    install.add_argument("--force-conflicts", action="store_true", help="with --apply: take over fields of others")
+    install.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="with --apply: until pods are ready"
+    )
     install.set_defaults(run=_install)
+    uninstall = commands.add_parser(
+        "uninstall", help="take the program off a cluster; sandboxes, definitions and keys stay"
+    )
+    uninstall.add_argument("--yes", action="store_true", help="do not ask")
+    uninstall.add_argument(
+        "--delete-sandboxes", action="store_true", help="end all sandboxes, delete the definitions and the namespace"
+    )
+    uninstall.set_defaults(run=_uninstall)
+    for sub in (install, uninstall):
+        cluster_flag(sub)
 
 
 def values_flags(into: argparse.ArgumentParser) -> None:
@@ -77,4 +102,53 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
 def _install(options: argparse.Namespace) -> int:
     from appliance.install.command import run
 
-    return run(values_of(options), print)
+    if options.apply and options.diff:
+        raise ValueError("--apply and --diff exclude each other")
+    values = values_of(options)
+    if options.diff:
+        return _diff(options, values)
+    if not options.apply:
+        return run(values, print)
+    from appliance.install.apply import How, apply
+
+    how = How(force=options.force_conflicts, wait=options.wait)
+    return cluster_call(apply(named_cluster(options), values, how, print))
+
+
+def _diff(options: argparse.Namespace, values: dict[str, Any]) -> int:
+    from appliance.install.diff import diff
+
+    changed: list[int] = []
+
+    async def compare() -> None:
+        changed.append(await diff(named_cluster(options), values, print))
+
+    return cluster_call(compare()) or (DIFFERENT if changed[0] else 0)
+
+
+def _uninstall(options: argparse.Namespace) -> int:
+    return cluster_call(_take_off(options))
+
+
+def _take_off(options: argparse.Namespace) -> Coroutine[Any, Any, None]:
+    from appliance.install.uninstall import carry_out, plan
+    from appliance.kube.cluster import Cluster
+
+    async def take_off() -> None:
+        async with await Cluster.connect(named_cluster(options)) as cluster:
+            chosen = await plan(cluster, options.delete_sandboxes)
+            if not chosen.delete:
+                print("nothing of this program is installed here")
+                return
+            print("\n".join(chosen.lines(options.delete_sandboxes)))
+            if not options.yes and not _agreed():
+                raise RuntimeError("nothing was deleted; --yes answers the question")
+            await carry_out(cluster, chosen, options.delete_sandboxes, print)
+
+    return take_off()
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return input("delete these? [y/N] ").strip().lower() in ("y", "yes")

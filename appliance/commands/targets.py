@@ -63,6 +63,14 @@ def cluster_of(options: argparse.Namespace) -> KubeSettings:
     return KubeSettings(kubeconfig=path, user_agent=f"appliance-cli/{__version__}")
 
 
+def named_cluster(options: argparse.Namespace) -> KubeSettings:
+    """``--kubeconfig``, else ``KUBECONFIG``, else ``~/.kube/config``. Raises ``RuntimeError`` when there is none."""
+    known = options.kubeconfig or Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+    if not any(Path(part).expanduser().is_file() for part in str(known).split(os.pathsep)):
+        raise RuntimeError(f"{known}: no such file; name the cluster with --kubeconfig or KUBECONFIG")
+    return KubeSettings(kubeconfig=known, user_agent=f"appliance-cli/{__version__}")
+
+
 def cluster_call(call: Coroutine[Any, Any, None]) -> int:
     """Run ``call``; an error of the cluster becomes one line on standard error."""
     from appliance.kube.errors import KubeError

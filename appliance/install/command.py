@@ -12,9 +12,6 @@ from appliance.api.crds import all_crds
 from appliance.install import ingress, network, rbac, workloads
 from appliance.install.nodes import filled, resolve
 
-KEEP = {"helm.sh/resource-policy": "keep"}
-"""Helm leaves such objects when a release is removed: with the definitions every sandbox would go."""
-
 
 def parts() -> dict[str, list[Any]]:
     """The manifests with their holes, by topic, in order: the names are those of the chart's templates."""
@@ -36,12 +33,16 @@ def manifests(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _namespace(name: str) -> dict[str, Any]:
     hard = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": hard, "annotations": KEEP}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": hard, "annotations": rbac.KEEP},
+    }
 
 
 def _kept(crd: dict[str, Any]) -> dict[str, Any]:
     meta = crd["metadata"]
-    return {**crd, "metadata": {**meta, "annotations": {**meta.get("annotations", {}), **KEEP}}}
+    return {**crd, "metadata": {**meta, "annotations": {**meta.get("annotations", {}), **rbac.KEEP}}}
 
 
 def render(values: Mapping[str, Any]) -> str:

@@ -16,6 +16,8 @@ Rule = tuple[str, str, tuple[str, ...]]
 
 CONTROLLER: Final = "sandbox-controller-manager"
 MANAGER: Final = "sandbox-manager"
+KEEP: Final = {"helm.sh/resource-policy": "keep"}
+"""Annotation: Helm leaves such objects when a release goes; with the definitions every sandbox would go."""
 _READ: Final = ("get", "list", "watch")
 
 CLUSTER: Final[dict[str, tuple[Rule, ...]]] = {

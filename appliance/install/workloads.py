@@ -11,7 +11,7 @@ from typing import Any
 from appliance import __version__
 from appliance.api.labels import IMAGE_PROGRAM
 from appliance.install.nodes import Condition, Each, Item, Value, When, filled, text
-from appliance.install.rbac import CONTROLLER, MANAGER, selector
+from appliance.install.rbac import CONTROLLER, KEEP, MANAGER, selector
 
 PORT = 8080
 _KEY, _TLS = "/etc/appliance/key", "/etc/appliance/tls"
@@ -31,7 +31,12 @@ def objects(namespace: str) -> list[Any]:
 
 
 def _key(namespace: str) -> dict[str, Any]:
-    meta = {"name": Value("apiKeySecret"), "namespace": namespace, "labels": selector(MANAGER)}
+    meta = {
+        "name": Value("apiKeySecret"),
+        "namespace": namespace,
+        "labels": selector(MANAGER),
+        "annotations": KEEP,  # an upgrade that is not told the key again keeps it
+    }
     data = {"api-key": Value("apiKey", form="base64")}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "data": data}
 

@@ -288,16 +288,57 @@ class Cluster:
         answer = await self._transport.request("update", "PUT", path, body=codec.encode(_typed(kind, body)))
         return codec.decode_object(answer, type or kind.struct)
 
+    @overload
     async def apply(
-        self, kind: Kind[T], namespace: str | None, name: str, body: Mapping[str, Any], *, manager: str, force: bool
-    ) -> T:
-        """Server-side apply as field manager ``manager``: create or update so that it contains ``body``."""
-        params = {"fieldManager": manager, "force": "true" if force else "false"}
+        self,
+        kind: Kind[T],
+        namespace: str | None,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        manager: str,
+        force: bool,
+        dry_run: bool = False,
+    ) -> T: ...
+    @overload
+    async def apply(
+        self,
+        kind: Kind[Any],
+        namespace: str | None,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        manager: str,
+        force: bool,
+        dry_run: bool = False,
+        type: type[R],
+    ) -> R: ...
+    async def apply(
+        self,
+        kind: Kind[Any],
+        namespace: str | None,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        manager: str,
+        force: bool,
+        dry_run: bool = False,
+        type: Any = None,
+    ) -> Any:
+        """Server-side apply as field manager ``manager``: create or update so that it contains ``body``.
+
+        With ``dry_run`` the answer is what the object would be, and nothing is written.
+        """
+        params = {
+            "fieldManager": manager,
+            "force": "true" if force else "false",
+            **({"dryRun": "All"} if dry_run else {}),
+        }
         path = kind.path(namespace, name)
         answer = await self._transport.request(
             "apply", "PATCH", path, params=params, body=codec.encode(_typed(kind, body)), content_type=APPLY_PATCH
         )
-        return codec.decode_object(answer, kind.struct)
+        return codec.decode_object(answer, type or kind.struct)
 
     async def delete(
         self,

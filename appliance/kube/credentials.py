@@ -145,8 +145,11 @@ def _require_file(path: Path) -> None:
 
 
 def _require_credential(path: Path, loader: Any) -> None:
-    """The package only logs a failing exec plugin and goes on without credentials; that must be an error."""
+    """What the package drops silently must be an error: a failing exec plugin, and an identity to act as."""
     user = getattr(loader, "_user", None)
+    for name in ("as", "as-uid", "as-groups", "as-user-extra"):
+        if user is not None and name in user:
+            raise ConfigError(f"kubeconfig {path}: users.user.{name}: impersonation is not supported")
     if user is None or "exec" not in user:
         return
     if not getattr(loader, "token", None) and not getattr(loader, "cert_file", None):

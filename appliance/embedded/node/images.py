@@ -21,13 +21,10 @@ from typing import Any
 import msgspec
 
 from appliance.api.imagenames import normal
+from appliance.image.archive import BadArchive, verify
 
 Json = dict[str, Any]
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
-
-
-class BadArchive(ValueError):
-    """The file is no image archive this node understands; the text says what is wrong."""
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -62,7 +59,8 @@ class Library:
         return self._directory / "names" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
 
     def load(self, archive: Path, name: str | None = None) -> list[str]:
-        """Load every image of a tar file; returns their names. Raises ``BadArchive``, ``OSError``."""
+        """Load every image of a tar file, once it is found whole; returns names. Raises ``BadArchive``, ``OSError``."""
+        verify(archive)
         try:
             with tarfile.open(archive) as tar:
                 found = list(self._manifests(tar))

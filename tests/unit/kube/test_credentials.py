@@ -62,6 +62,14 @@ async def test_a_server_that_is_no_url_is_refused(kubeconfig: Any) -> None:
         await Cluster.connect(KubeSettings(kubeconfig=kubeconfig("127.0.0.1:1", {"token": "t"})))
 
 
+@pytest.mark.parametrize("field", ["as", "as-groups"])
+async def test_an_identity_to_act_as_is_refused(kubeconfig: Any, field: str) -> None:
+    """Impersonation is not silently dropped, which would act with more rights than the file says."""
+    path = kubeconfig("http://127.0.0.1:1", {"token": "t", field: "somebody"})
+    with pytest.raises(errors.ConfigError, match=f"{field}: impersonation is not supported"):
+        await Cluster.connect(KubeSettings(kubeconfig=path))
+
+
 async def test_exec_plugins_give_tokens(script: Any, kubeconfig: Any, tmp_path: Path) -> None:
     """The plugin runs once and its token is used for every request."""
     count = tmp_path / "count"

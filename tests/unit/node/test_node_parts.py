@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
+import hashlib
 import io
 import json
 import os
@@ -228,7 +230,9 @@ def _docker_archive(path: Path) -> None:
         entry = tarfile.TarInfo("etc/hello")
         entry.size = 2
         tar.addfile(entry, io.BytesIO(b"hi"))
-    config = json.dumps({"config": {"Env": ["A=1"], "Cmd": ["sh"], "WorkingDir": "/w"}}).encode()
+    unpacked = "sha256:" + hashlib.sha256(gzip.decompress(layer.getvalue())).hexdigest()
+    rootfs = {"type": "layers", "diff_ids": [unpacked]}
+    config = json.dumps({"config": {"Env": ["A=1"], "Cmd": ["sh"], "WorkingDir": "/w"}, "rootfs": rootfs}).encode()
     manifest = json.dumps([{"Config": "c.json", "RepoTags": ["tiny:1"], "Layers": ["l.tar"]}]).encode()
     with tarfile.open(path, "w") as tar:
         for name, data in {"c.json": config, "manifest.json": manifest, "l.tar": layer.getvalue()}.items():
