@@ -19,7 +19,7 @@ from appliance.controller.sandbox_seen import Act, Decision, Seen, ended, lost, 
 def start_pause(seen: Seen, pod: Pod) -> Decision:
     """Freeze: everything happens to the pod first, and Paused is written once it is true. Stop: Paused comes first."""
     try:
-        kind = pause_kind(seen.sandbox.spec, freezer=seen.freezer)
+        kind = pause_kind(seen.effective or seen.sandbox.spec, freezer=seen.freezer)
     except Unpausable as error:
         status = mark(seen, mirror(seen, pod), SANDBOX_PAUSED, False, Reason.FAILED, str(error))
         return Decision(msgspec.structs.replace(status, message=str(error)))
