@@ -65,6 +65,7 @@ class Reason:
     SNAPSHOT_PAUSE_SUCCEED: Final = "SnapshotPauseSucceed"
     STOP_PAUSE_SUCCEED: Final = "StopPauseSucceed"
     FREEZE_PAUSE_SUCCEED: Final = "FreezePauseSucceed"  # ours, with the strategy Freeze
+    FILESYSTEM_PAUSE_SUCCEED: Final = "FilesystemPauseSucceed"  # ours: files are kept, processes have ended
     # SandboxResumed
     CREATE_POD: Final = "CreatePod"
     RESUME_POD: Final = "ResumePod"

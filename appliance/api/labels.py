@@ -67,9 +67,12 @@ E2B_LIFECYCLE: Final = f"{E2B_PREFIX}lifecycle"
 
 # Ours -------------------------------------------------------------------------------------------------------------
 DESIRED_STATE: Final = "appliance.agents.kruise.io/desired-state"
-"""Pod annotation written by the Sandbox controller: ``frozen`` or ``running``; obeyed by nodes with a freezer."""
+"""Pod annotation written by the Sandbox controller: ``frozen`` or ``running``; obeyed by nodes with a freezer.
+``halted`` (processes end, files stay until ``running``) is obeyed by nodes with NODE_KEEPS_FILES."""
 CONDITION_FROZEN: Final = "appliance.agents.kruise.io/Frozen"
 """Pod condition written by the node: True once every process is frozen, False once thawed."""
+CONDITION_HALTED: Final = "appliance.agents.kruise.io/Halted"
+"""Pod condition written by the node: True once every process has ended and the files are kept, False once it boots."""
 CONDITION_MANIFEST: Final = "appliance.agents.kruise.io/ManifestHonoured"
 """Pod condition: ``False``, naming fields of the manifest that have no effect on this node; absent when all have."""
 CONDITION_NETWORK: Final = "appliance.agents.kruise.io/NetworkApplied"
@@ -79,14 +82,16 @@ EGRESS: Final = "appliance.agents.kruise.io/egress"
 NODE_FREEZER: Final = "appliance.agents.kruise.io/freezer"
 """Node label: ``cgroup`` or ``signals`` (how) when the node obeys DESIRED_STATE; absent elsewhere (the runtime's
 /freeze is used)."""
+NODE_KEEPS_FILES: Final = "appliance.agents.kruise.io/keeps-files"
+"""Node label: ``true`` when the node can end a pod's processes and boot it again on its files."""
+PAUSE_CONTENTS: Final = "appliance.agents.kruise.io/pause-contents"
+"""Sandbox annotation: ``filesystem`` when the next (or present) pause keeps files only, whatever the spec says."""
 SECURE: Final = "appliance.agents.kruise.io/secure"
 """Sandbox annotation: ``"false"`` when the delivery has no runtime access token; absent means it has one."""
 
 CHOSEN_IMAGE: Final = "appliance.agents.kruise.io/chosen-image"
 """Pod template annotation: names the container whose image a claim chose. The box's node, which takes its own root for
 images that nobody loaded, then insists on that one."""
-CLAIM_REPORT: Final = "appliance.agents.kruise.io/claim-report"
-"""ConfigMap in SYSTEM_NAMESPACE, value the role: where the time of its last claims went, see ``claimreport.py``."""
 
 SYSTEM_NAMESPACE: Final = "sandbox-system"
 SEED_SECRET: Final = "appliance-seed"
@@ -97,8 +102,6 @@ KEY_STORE_SECRET: Final = "e2b-key-store"
 # The runtime ------------------------------------------------------------------------------------------------------
 WORKSPACE_ENV: Final = "AGENT_RUNTIME_WORKSPACE"
 """Environment variable of a container that wants the runtime; value: mount path of the shared volume."""
-AGENT_RUNTIME: Final = "agent-runtime"
-"""Name in ``spec.runtimes`` that asks for the runtime; the only one there is."""
 RUNTIME_ENTRY: Final = "appliance-runtime"
 """Base name of the program in the workspace that the postStart hook runs: ``[WORKSPACE/appliance-runtime, start]``."""
 IMAGE_PROGRAM: Final = "/opt/appliance/appliance"

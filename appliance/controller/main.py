@@ -68,8 +68,7 @@ async def work(world: World) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             background: list[Coroutine[Any, Any, None]] = [informer.run() for informer in world.informers]
-            report = engine.ledger.publish(world.cluster, "sandbox-controller")
-            for coroutine in (*background, world.events.run(), report):
+            for coroutine in (*background, world.events.run()):
                 group.create_task(coroutine)
             await world.synced()
             log.info("caches complete: %d sandboxes, %d sets", len(world.sandboxes.items()), len(world.sets.items()))

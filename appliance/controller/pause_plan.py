@@ -1,7 +1,7 @@
 """Pause and resume of a Sandbox, the deciding part.
 
 Freeze: everything happens to the pod first, and Paused is written once it is true. Stop: Paused comes first, because a
-stopped pod looks like a lost one.
+stopped pod looks like a lost one. What keeps files without memory is in ``halt_plan``.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from appliance.api import conditions
 from appliance.api.conditions import RUNTIME_INITIALIZED, SANDBOX_PAUSED, SANDBOX_RESUMED, Phase, Reason
 from appliance.api.corestructs import Pod
 from appliance.controller import pod_reading
-from appliance.controller.pausing import PauseKind, Unpausable, pause_kind
+from appliance.controller.halt_plan import from_frozen, halted, start_halt
+from appliance.controller.pausing import PauseKind, Unpausable, files_only, pause_kind
 from appliance.controller.sandbox_seen import Act, Decision, Seen, ended, lost, make_status, mark, mirror, unmark
 
 
 def start_pause(seen: Seen, pod: Pod) -> Decision:
     """Freeze: everything happens to the pod first, and Paused is written once it is true. Stop: Paused comes first."""
     try:
-        kind = pause_kind(seen.effective or seen.sandbox.spec, freezer=seen.freezer)
+        files = files_only(seen.sandbox)
+        kind = pause_kind(seen.sandbox.spec, freezer=seen.freezer, keeps_files=seen.keeps_files, files=files)
     except Unpausable as error:
         status = mark(seen, mirror(seen, pod), SANDBOX_PAUSED, False, Reason.FAILED, str(error))
         return Decision(msgspec.structs.replace(status, message=str(error)))
+    if kind is PauseKind.HALT:
+        return start_halt(seen, pod)
     if kind is PauseKind.STOP:
         status = make_status(seen, Phase.PAUSED, "stopping the pod", ready=False, reason="Paused")
         status = unmark(status, SANDBOX_RESUMED, RUNTIME_INITIALIZED)
@@ -44,6 +48,8 @@ def paused(seen: Seen) -> Decision:
     done = conditions.find(seen.sandbox.status.conditions, SANDBOX_PAUSED)
     if done is not None and done.reason == Reason.FREEZE_PAUSE_SUCCEED:
         return _frozen(seen)
+    if done is not None and done.reason == Reason.FILESYSTEM_PAUSE_SUCCEED:
+        return halted(seen)
     if done is not None and done.status == "True":
         return _stopped(seen)
     if seen.pod is not None:
@@ -68,6 +74,8 @@ def _frozen(seen: Seen) -> Decision:
         return Decision(seen.sandbox.status, (Act.CONFIRM_LOSS,))
     if pod is None or pod.meta.deletion_timestamp or pod.status.phase in ("Failed", "Succeeded"):
         return lost(seen, "Pod Not Found: the frozen pod, and the memory in it, is lost")
+    if (decision := from_frozen(seen, pod)) is not None:
+        return decision
     if seen.sandbox.spec.paused:
         again = pod_reading.desired(pod) != "frozen"  # taken up again after a half-done resume
         return Decision(seen.sandbox.status, (Act.FREEZE,) if again else ())
@@ -94,7 +102,7 @@ def resuming(seen: Seen) -> Decision:
         return Decision(
             make_status(seen, Phase.RESUMING, "waiting for the old pod to go", ready=False, reason="Resuming")
         )
-    if not pod_reading.ready(pod):
+    if pod_reading.halted(pod) or not pod_reading.ready(pod):
         return Decision(make_status(seen, Phase.RESUMING, pod_reading.unready(pod), ready=False, reason="Resuming"))
     if not seen.initialised:
         status = make_status(seen, Phase.RESUMING, seen.trouble or "initialising", ready=False, reason="Resuming")

@@ -35,8 +35,13 @@ def frozen(pod: Pod) -> bool | None:
     return None if found is None or found.status not in ("True", "False") else found.status == "True"
 
 
+def halted(pod: Pod) -> bool:
+    """Whether the node says that every process has ended and the files are kept."""
+    return conditions.is_true(pod.status.conditions, labels.CONDITION_HALTED)
+
+
 def desired(pod: Pod) -> str:
-    """The freezer state asked for: ``frozen``, ``running`` or empty."""
+    """The state asked of the node: ``frozen``, ``halted``, ``running`` or empty."""
     return pod.meta.annotations.get(labels.DESIRED_STATE, "")
 
 

@@ -22,7 +22,7 @@ from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_acts import SandboxActs, Trouble
 from appliance.controller.sandbox_plan import Act, Seen, decide
 from appliance.controller.sandbox_status import SandboxStatusWriter
-from appliance.controller.template_source import change, effective
+from appliance.controller.template_source import change
 from appliance.controller.timers import Stroke, due, pause_patch
 from appliance.controller.world import Key, World
 from appliance.kube import errors
@@ -128,11 +128,11 @@ class SandboxController:
             sandbox=sandbox,
             pod=pod,
             freezer=node is not None and bool(node.meta.labels.get(labels.NODE_FREEZER)),
+            keeps_files=node is not None and node.meta.labels.get(labels.NODE_KEEPS_FILES) == "true",
             now=self._world.clock(),
             initialised=pod is not None and self._acts.initialised(sandbox, pod),
             loss_confirmed=confirmed,
             trouble=trouble.message if trouble is not None else "",
-            effective=effective(self._world, sandbox),
             change=change(self._world, sandbox, pod) if pod is not None else None,
         )
 
@@ -205,6 +205,7 @@ def _telling(pod: Pod) -> tuple[object, ...]:
         pod.spec.node_name,
         pod_reading.ready(pod),
         pod_reading.frozen(pod),
+        pod_reading.halted(pod),
         pod_reading.desired(pod),
         pod_reading.restarts(pod),
         pod_reading.start_failure(pod),

@@ -14,7 +14,7 @@ from appliance.claims.personalise import init_body, stored_environment
 from appliance.controller import inplace, pod_body, pod_reading
 from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_plan import Act, Seen
-from appliance.controller.template_source import effective, template_source
+from appliance.controller.template_source import template_source
 from appliance.controller.world import Key, World
 from appliance.kube import errors
 
@@ -49,6 +49,7 @@ class SandboxActs:
             Act.DELETE_POD: self._delete_pod,
             Act.FREEZE: self._freeze,
             Act.THAW: self._thaw,
+            Act.HALT: self._halt,
             Act.INIT: self._init,
             Act.UPDATE_POD: self._update_pod,
             Act.RELEASE: self._release,
@@ -84,7 +85,6 @@ class SandboxActs:
             source.volume_claims,
             template_hash=source.hash,
             runtime_image=world.settings.runtime_image,
-            runtimes=effective(world, sandbox).runtimes,
         )
         for claim in pod_body.claim_bodies(sandbox, source.volume_claims):
             try:
@@ -148,6 +148,9 @@ class SandboxActs:
         if not seen.freezer and seen.pod is not None:
             await self._world.runtime.unfreeze(seen.pod.status.pod_ip, self._token(seen.sandbox), timeout=_INIT_TIMEOUT)
         await self._ask(seen, "running")
+
+    async def _halt(self, seen: Seen) -> None:
+        await self._ask(seen, "halted")
 
     async def _ask(self, seen: Seen, state: str) -> None:
         if seen.pod is None:

@@ -103,7 +103,7 @@ def _running(seen: Seen) -> Decision:
         return ended(seen, pod)
     if seen.sandbox.spec.paused:
         return start_pause(seen, pod)
-    if pod_reading.desired(pod) == "frozen":  # a pause that was taken back before it was complete
+    if pod_reading.desired(pod) in ("frozen", "halted"):  # a pause that was taken back before it was complete
         return Decision(mirror(seen, pod), (Act.THAW,))
     if seen.change is not None:
         return inplace_plan.changing(seen, pod, seen.change)

@@ -11,7 +11,7 @@ import msgspec
 from appliance.api import conditions, labels, times
 from appliance.api.conditions import RUNTIME_INITIALIZED, Phase, Reason
 from appliance.api.corestructs import Pod
-from appliance.api.structs import PodInfo, Sandbox, SandboxSpec, SandboxStatus
+from appliance.api.structs import PodInfo, Sandbox, SandboxStatus
 from appliance.controller import pod_reading
 from appliance.controller.condition_list import with_condition, without
 from appliance.controller.inplace import Change, replaced
@@ -24,7 +24,8 @@ class Act(Enum):
     DELETE_POD = "delete the pod"
     CONFIRM_LOSS = "ask the server whether the pod is really gone"
     FREEZE = "ask for the pod to be frozen"
-    THAW = "ask for the pod to be thawed"
+    THAW = "ask for the pod to be thawed, or booted"
+    HALT = "ask for the pod's processes to be ended and its files to be kept"
     INIT = "initialise the runtime again"
     UPDATE_POD = "change the running pod as the template has changed"
     RELEASE = "remove the finalizer"
@@ -40,13 +41,13 @@ class Seen:
     freezer: bool
     """Whether the pod's node obeys the freezer annotation."""
     now: datetime
+    keeps_files: bool = False
+    """Whether the pod's node can end its processes and keep its files."""
     initialised: bool = False
     """Whether the runtime in this incarnation of the pod has been initialised by the controller."""
     loss_confirmed: bool = False
     trouble: str = ""
     """Why the pod could not be created or initialised last time."""
-    effective: SandboxSpec | None = None
-    """The sandbox's spec with what it leaves to its template filled in; None: as it is."""
     change: Change | None = None
     """What the pod lacks of the sandbox's present template."""
 

@@ -21,6 +21,7 @@ from appliance.controller.condition_list import as_json
 from appliance.controller.patience import Patience
 from appliance.controller.world import Key, World
 
+_TOLD_AT_ONCE = (conditions.Reason.FAILED, conditions.Reason.POD_CREATE_FAILED)
 LAZY = 2.0
 """Seconds that what is not urgent waits."""
 GENERATION_LAZY = 30.0
@@ -78,7 +79,7 @@ def urgent(old: SandboxStatus, new: SandboxStatus, *, pooled: bool) -> bool:
     for item in new.conditions:
         if item.status != before.get(item.type, "False"):
             return True
-        if item.reason in (conditions.Reason.FAILED, conditions.Reason.POD_CREATE_FAILED):
+        if item.reason in _TOLD_AT_ONCE or item.type == conditions.SANDBOX_PAUSED:
             known = conditions.find(old.conditions, item.type)
             if known is None or known.reason != item.reason:
                 return True

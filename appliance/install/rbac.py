@@ -41,24 +41,19 @@ CLUSTER: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     MANAGER: (
         (labels.GROUP, "sandboxes", (*_READ, "create", "patch", "delete")),
-        (labels.GROUP, "sandboxsets", (*_READ, "patch")),  # tags of templates
+        (labels.GROUP, "sandboxsets", (*_READ, "patch", "delete")),  # tags of templates; DELETE /templates/{id}
         (labels.GROUP, "sandboxsets/finalizers", ("update",)),
         (labels.GROUP, "sandboxtemplates", _READ),
         ("", "pods", ("get", "watch", "patch")),
         ("", "pods/log", ("get",)),
         ("", "namespaces", ("get",)),
+        ("", "nodes", ("list",)),  # whether they can keep a sandbox's files without its memory
         ("", "secrets", ("get", "create", "patch", "delete")),
     ),
 }
 OWN: Final[dict[str, tuple[Rule, ...]]] = {
-    CONTROLLER: (
-        ("coordination.k8s.io", "leases", ("get", "create", "patch")),
-        ("", "configmaps", ("create", "patch")),  # the claim report: claims/ledger.py
-    ),
-    MANAGER: (
-        ("", "secrets", _READ),
-        ("", "configmaps", ("create", "patch")),
-    ),
+    CONTROLLER: (("coordination.k8s.io", "leases", ("get", "create", "patch")),),
+    MANAGER: (("", "secrets", _READ),),
 }
 
 

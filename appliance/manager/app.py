@@ -18,13 +18,13 @@ from werkzeug.exceptions import HTTPException
 from appliance.kube.errors import KubeError
 from appliance.manager.api import ANONYMOUS, BLUEPRINTS
 from appliance.manager.api.answers import json_response
+from appliance.manager.authentication import authenticate
 from appliance.manager.errors import Fault, from_kube
 from appliance.manager.services import EXTENSION, Services, services
 
 PREFIX = "/kruise/api"
 logger = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 
 def create_app(wired: Services) -> Quart:
@@ -52,16 +52,7 @@ async def _begin() -> None:
     rule = request.url_rule
     if rule is None or rule.endpoint.rpartition(".")[2] in ANONYMOUS:
         return
-    header = request.headers.get("X-API-Key")
-    if header is None:
-        match = _BEARER.fullmatch(request.headers.get("Authorization", ""))
-        header = match[1] if match else None
-    if not header:
-        raise Fault(401, "Invalid API Key: expected the header X-API-Key (or Authorization: Bearer), got none")
-    key = services().keys.authenticate(header.strip())
-    if key is None:
-        raise Fault(401, "Invalid API Key: it is unknown here, or was deleted")
-    g.key = key
+    g.key = authenticate(request.headers, services().keys)
 
 
 async def _finish(response: Response) -> Response:

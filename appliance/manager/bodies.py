@@ -138,6 +138,20 @@ class RemoveTags(Body):
     tags: list[str]
 
 
+class UpdateTemplate(Body):
+    """``PATCH /v2/templates/{id}``."""
+
+    public: bool | None = None
+
+
+class UpdateApiKey(Body):
+    """``PATCH /api-keys/{id}``."""
+
+    model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="forbid")
+
+    name: Name
+
+
 class NewApiKey(Body):
     """``POST /api-keys``."""
 

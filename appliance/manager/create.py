@@ -26,6 +26,7 @@ from appliance.manager.metadata import Metadata
 from appliance.manager.network import Network
 from appliance.manager.options import Options
 from appliance.manager.roster import Entry
+from appliance.manager.runstate import FILESYSTEM
 from appliance.manager.templates import Templates
 
 _ENV_NAME = re.compile(r"[^=\x00]{1,1024}")
@@ -52,6 +53,7 @@ class Plan:
         extensions = self.metadata.extensions
         lifecycle = {labels.E2B_LIFECYCLE: options.encode(self.options)}
         cut = {key: value for key, value in self.network.labels.items() if value is not None}
+        files_only = {} if self.options.auto_pause_memory else {labels.PAUSE_CONTENTS: FILESYSTEM}
         closed = {key: value for key, value in self.network.annotations.items() if value is not None}
         return ClaimRequest(
             namespace=namespace,
@@ -62,6 +64,7 @@ class Plan:
                 **self.metadata.annotations,
                 **metadata.retention_annotation(extensions.retention),
                 **lifecycle,
+                **files_only,
                 **closed,
             },
             env=self.env,
@@ -88,6 +91,7 @@ def plan(body: NewSandbox, *, v2: bool, now: datetime, max_timeout: int) -> Plan
     settled = Options(
         timeout=timeout,
         auto_pause=auto_pause,
+        auto_pause_memory=body.auto_pause_memory is not False,
         auto_resume=body.auto_resume is not None and body.auto_resume.enabled,
         secure=secure and not sorted_out.extensions.skip_init,  # without /init the runtime has no token to demand
         internet=body.allow_internet_access,
@@ -136,7 +140,6 @@ def _refuse_unsupported(body: NewSandbox) -> None:
             raise Fault(400, "autoPauseMemory: false needs autoPause: true")
         if body.auto_resume is not None and body.auto_resume.enabled:
             raise Fault(400, "autoPauseMemory: false cannot be combined with autoResume.enabled: true")
-        raise unsupported("autoPauseMemory: false", "a sandbox is paused as its template's pauseStrategy says")
 
 
 class Creator:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from appliance.api import conditions, times
 from appliance.api.labels import CLAIM_TIMESTAMP, RESERVE_PAUSED
 from appliance.api.structs import Sandbox
-from appliance.manager.options import Options
+from appliance.manager.options import Options, options_of
 from appliance.manager.runstate import PAUSED_RUNS, Run
 
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -50,6 +50,12 @@ def running(now: datetime, timeout: float, *, auto_pause: bool, retention: timed
     if not auto_pause:
         return Timers(shutdown=end)
     return Timers(pause=end, shutdown=None if retention is None else end + retention)
+
+
+def of_run(sandbox: Sandbox, now: datetime, timeout: float, auto_pause: bool | None = None) -> Timers:
+    """Timers of a run of this sandbox; ``auto_pause`` replaces its own setting when given."""
+    chosen = options_of(sandbox).auto_pause if auto_pause is None else auto_pause
+    return running(now, timeout, auto_pause=chosen, retention=retention_of(sandbox))
 
 
 def paused(now: datetime, sandbox: Sandbox, options: Options, retention: timedelta | None = None) -> Timers:

@@ -76,7 +76,7 @@ class Guests:
         return [one for asked, one in sorted(aged, key=lambda pair: pair[0]) if now - asked >= INTERVAL]
 
     async def check_health(self, entry: Entry) -> None:
-        """Raise Fault 409 unless the runtime answers."""
+        """Raise Fault 503 unless the runtime answers: a pause that needs that is refused, nothing changes."""
         try:
             async with self._session.get(_url(entry, "/health"), timeout=_timeout()) as answer:
                 healthy = 200 <= answer.status < 300
@@ -84,7 +84,12 @@ class Guests:
             healthy = False
         if not healthy:
             message = f'The guest agent of sandbox "{entry.sandbox_id}" does not answer'
-            raise Fault(409, message, error_code="sandbox_snapshot_guest_agent_unresponsive")
+            raise Fault(
+                503,
+                message,
+                error_code="sandbox_snapshot_guest_agent_unresponsive",
+                headers={"Retry-After": "1", "Should-Retry": "false"},
+            )
 
     async def sample(self, entry: Entry) -> None:
         """Ask once; concurrent calls share the question."""

@@ -14,12 +14,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import msgspec
 
-from appliance.api import times
 from appliance.api.labels import E2B_LIFECYCLE
 from appliance.api.structs import Sandbox
 from appliance.claims.errors import InitFailed
@@ -29,20 +27,14 @@ from appliance.kube.errors import KubeError, NotFound
 from appliance.kube.informer import Informer
 from appliance.manager import deadlines, network, options
 from appliance.manager.bodies import NetworkUpdate
-from appliance.manager.deadlines import Timers
 from appliance.manager.errors import Fault, sandbox_not_found
-from appliance.manager.metadata import retention_annotation
 from appliance.manager.options import options_of
+from appliance.manager.pauses import Pauses
 from appliance.manager.roster import Entry, Roster, sandbox_id_of
-from appliance.manager.runstate import Run, is_paused, is_ready, pause_failure
+from appliance.manager.runstate import Run
 from appliance.manager.transitions import Transitions, delete
 
 logger = logging.getLogger(__name__)
-
-PAUSE_WAIT = 60.0
-"""Seconds a pause may take before the client is told that it takes longer."""
-RESUME_WAIT = 120.0
-"""Seconds a resume may take: with the strategy Stop a new pod is made."""
 
 
 class Lifecycle:
@@ -53,56 +45,36 @@ class Lifecycle:
     ) -> None:
         self._cluster = cluster
         self._moves = Transitions(cluster, sandboxes, roster, now=now)
+        self._pauses = Pauses(self._moves, roster, now=now)
         self._roster = roster
         self._now = now
         self._kills: set[asyncio.Task[None]] = set()
 
-    async def pause(self, entry: Entry, *, retention: timedelta | None = None) -> None:
-        """Pause and wait until it is done; joins a pause under way. 409 when paused already or resuming.
+    async def pause(self, entry: Entry, *, retention: timedelta | None = None, memory: bool = True) -> None:
+        """See ``Pauses.pause``."""
+        await self._pauses.pause(entry, retention=retention, memory=memory)
 
-        ``retention``: how long it is kept while paused, from now on; None leaves what it was made with.
-        A pause that the controller reports as failed is taken back, and raised as Fault 500 with its reason.
+    async def connect(self, entry: Entry, timeout: float, *, memory: bool = True) -> bool:
+        """Make it run for at least ``timeout`` seconds from now; True when it had to be resumed.
+
+        ``memory`` False boots a paused one from its files, whatever its pause had kept.
         """
-        before = deadlines.timers_of(entry.sandbox)
-        sandbox = await self._moves.change(entry.sandbox, partial(self._pause_patch, retention=retention))
-        failed = partial(pause_failure, since=sandbox.meta.generation)
-
-        def settled(one: Sandbox) -> bool:
-            return is_paused(one) or failed(one) is not None
-
-        sandbox = await self._moves.wait(sandbox, settled, PAUSE_WAIT, "pause")
-        reason = failed(sandbox)
-        if reason is not None and not is_paused(sandbox):
-            await self._moves.change(sandbox, lambda *_: {"spec": {"paused": False, **before.patch()}})
-            raise Fault(500, f'Sandbox "{entry.sandbox_id}" could not be paused: {reason}')
-
-    async def connect(self, entry: Entry, timeout: float) -> bool:
-        """Make it run for at least ``timeout`` seconds from now; True when it had to be resumed."""
         if self._roster.run_of(entry) is Run.RUNNING:
             try:
                 await self._extend(entry.sandbox, timeout)
                 return False
             except _NotRunning:
                 pass
-        await self.resume(entry, timeout)
+        await self.resume(entry, timeout, memory=memory)
         return True
 
-    async def resume(self, entry: Entry, timeout: float, *, auto_pause: bool | None = None) -> None:
-        """Resume, end in ``timeout`` seconds from now, and wait until it is ready; joins a resume under way.
-
-        A pause under way is waited for. ``auto_pause`` replaces the setting of the creation when given.
-        """
-        joined = False
-
-        def decide(sandbox: Sandbox, run: Run) -> Mapping[str, Any] | None:
-            nonlocal joined
-            joined = run in (Run.RUNNING, Run.RESUMING)
-            return None if joined else self._resume_patch(sandbox, run, timeout, auto_pause)
-
-        if self._roster.run_of(entry) is Run.PAUSING:
-            await self._moves.wait(entry.sandbox, _pause_over, PAUSE_WAIT, "pause")
-        sandbox = await self._moves.change(entry.sandbox, decide)
-        sandbox = await self._moves.wait(sandbox, is_ready, RESUME_WAIT, "resume")
+    async def resume(
+        self, entry: Entry, timeout: float, *, auto_pause: bool | None = None, memory: bool = True
+    ) -> None:
+        """Resume and wait until it is ready; ends in ``timeout`` seconds from now, or later if others asked so."""
+        if not memory:
+            await self._pauses.forget_memory(entry)
+        sandbox, joined = await self._pauses.resume(entry, timeout, auto_pause=auto_pause)
         if joined:
             await self._extend(sandbox, timeout)
 
@@ -112,7 +84,7 @@ class Lifecycle:
         def decide(sandbox: Sandbox, run: Run) -> Mapping[str, Any] | None:
             if run is not Run.RUNNING:
                 raise sandbox_not_found(entry.sandbox_id)
-            return {"spec": self._timers(sandbox, timeout).patch()}
+            return {"spec": deadlines.of_run(sandbox, self._now(), timeout).patch()}
 
         await self._moves.change(entry.sandbox, decide)
 
@@ -185,41 +157,11 @@ class Lifecycle:
         def decide(now: Sandbox, run: Run) -> Mapping[str, Any] | None:
             if run is not Run.RUNNING:
                 raise _NotRunning
-            timers = deadlines.extended(deadlines.timers_of(now), self._timers(now, timeout))
+            timers = deadlines.extended(deadlines.timers_of(now), deadlines.of_run(now, self._now(), timeout))
             return {"spec": timers.patch()} if timers is not None else None
 
         await self._moves.change(sandbox, decide)
 
-    def _timers(self, sandbox: Sandbox, timeout: float, auto_pause: bool | None = None) -> Timers:
-        chosen = options_of(sandbox).auto_pause if auto_pause is None else auto_pause
-        retention = deadlines.retention_of(sandbox)
-        return deadlines.running(self._now(), timeout, auto_pause=chosen, retention=retention)
-
-    def _pause_patch(self, sandbox: Sandbox, run: Run, *, retention: timedelta | None) -> Mapping[str, Any] | None:
-        if run is Run.PAUSING:
-            return None
-        if run is not Run.RUNNING:
-            word = "paused already" if run is Run.PAUSED else "being resumed"
-            raise Fault(409, f'Sandbox "{sandbox_id_of(sandbox)}" is {word}')
-        timers = deadlines.paused(self._now(), sandbox, options_of(sandbox), retention)
-        meta = {"metadata": {"annotations": retention_annotation(retention)}} if retention is not None else {}
-        return {**meta, "spec": {"paused": True, **timers.patch()}}
-
-    def _resume_patch(self, sandbox: Sandbox, run: Run, timeout: float, auto_pause: bool | None) -> Mapping[str, Any]:
-        if run is not Run.PAUSED:
-            raise Fault(409, f'Sandbox "{sandbox_id_of(sandbox)}" is still being paused, try again')
-        known = options_of(sandbox)
-        fields: dict[str, Any] = {"started_at": times.format(self._now(), micro=True), "present": True}
-        if auto_pause is not None:
-            fields["auto_pause"] = auto_pause
-        text = options.encode(msgspec.structs.replace(known, **fields))
-        timers = self._timers(sandbox, timeout, auto_pause)
-        return {"metadata": {"annotations": {E2B_LIFECYCLE: text}}, "spec": {"paused": False, **timers.patch()}}
-
 
 class _NotRunning(Exception):
     """The sandbox is not running (any more)."""
-
-
-def _pause_over(sandbox: Sandbox) -> bool:
-    return is_paused(sandbox) or not sandbox.spec.paused

@@ -28,6 +28,7 @@ from appliance.config import ManagerSettings
 from appliance.gateway import Gateway
 from appliance.kube.cluster import Cluster
 from appliance.kube.informer import Informer
+from appliance.manager.abilities import Abilities
 from appliance.manager.app import create_app
 from appliance.manager.create import Creator
 from appliance.manager.guest import Guests
@@ -44,6 +45,7 @@ from appliance.manager.sampler import Sampler
 from appliance.manager.sandbox_logs import SandboxLogs
 from appliance.manager.services import Services
 from appliance.manager.serving import serving
+from appliance.manager.shelf import Shelf
 from appliance.manager.sizes import Sizer
 from appliance.manager.tags import Tags
 from appliance.manager.team_metrics import TeamMetrics
@@ -114,7 +116,6 @@ async def _serve(
         cluster, sandboxes=caches.sandboxes, sets=caches.sets, settings=settings.claims, seed=seed, clock=times.now
     )
     stack.push_async_callback(engine.drain)
-    tasks.add(asyncio.create_task(engine.ledger.publish(cluster, "sandbox-manager"), name="claim report"))
     keys = KeyStore(cluster, caches.secrets, times.now)
     if settings.initial_key_file is not None:
         await keys.adopt(settings.initial_key_file, name="initial", team=FIRST_TEAM)
@@ -143,9 +144,11 @@ async def _serve(
         roster=roster,
         finder=Finder(cluster, caches.sandboxes, roster, settings.namespace),
         lifecycle=lifecycle,
+        abilities=Abilities(cluster),
         creator=Creator(engine, templates, roster.get),
         replays=Replays(roster),
         templates=templates,
+        shelf=Shelf(cluster, roster),
         tags=Tags(cluster, caches.sets),
         sizer=sizer,
         guests=guests,

@@ -23,6 +23,8 @@ class Options(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Seconds; auto-resume uses it again."""
     auto_pause: bool = False
     """On time-out pause instead of kill."""
+    auto_pause_memory: bool = True
+    """False: the pause on time-out keeps files only."""
     auto_resume: bool = False
     """Traffic wakes the paused sandbox."""
     secure: bool = True

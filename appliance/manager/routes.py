@@ -18,7 +18,7 @@ from appliance.kube.errors import KubeError
 from appliance.manager.errors import Fault
 from appliance.manager.lifecycle import Lifecycle
 from appliance.manager.roster import Entry, Roster
-from appliance.manager.runstate import FILESYSTEM, Run, pause_mode
+from appliance.manager.runstate import Run, memory_lost
 from appliance.manager.signing import signed
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class RosterRoutes:
             return _route(entry, port) if entry.address else Refusal.TRANSITIONING
         if run in (Run.GONE, Run.STARTING):
             return Refusal.NOT_FOUND
-        if entry.options.auto_resume and not (run is Run.PAUSED and pause_mode(entry.sandbox) == FILESYSTEM):
+        if entry.options.auto_resume and not memory_lost(entry.sandbox):
             return Refusal.PAUSED_RESUMABLE
         return Refusal.PAUSED if run is Run.PAUSED else Refusal.TRANSITIONING
 
@@ -63,7 +63,7 @@ class RosterRoutes:
     async def wake(self, sandbox_id: str) -> bool:
         """Resume for traffic: the creation's time-out again, but not less than the configured minimum."""
         entry = self._roster.get(sandbox_id)
-        if entry is None or not entry.options.auto_resume:
+        if entry is None or not entry.options.auto_resume or memory_lost(entry.sandbox):
             return False
         try:
             await self._lifecycle.connect(entry, max(entry.options.timeout, self._min_resume_timeout))

@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from appliance.api import conditions
 from appliance.api.conditions import Phase, Reason
+from appliance.api.labels import PAUSE_CONTENTS
 from appliance.api.states import State, sandbox_state
 from appliance.api.structs import Sandbox
 
@@ -19,6 +20,7 @@ _PAUSE_MODES = {
     Reason.FREEZE_PAUSE_SUCCEED: FULL,
     Reason.SNAPSHOT_PAUSE_SUCCEED: FULL,
     Reason.STOP_PAUSE_SUCCEED: FILESYSTEM,
+    Reason.FILESYSTEM_PAUSE_SUCCEED: FILESYSTEM,
 }
 _NOT_READY = "RunningResourceClaimedButNotReady"
 
@@ -72,6 +74,17 @@ def pause_mode(sandbox: Sandbox) -> str | None:
     """What the pause saved, as the controller reported it: a pause that loses memory is never called full."""
     found = conditions.find(sandbox.status.conditions, conditions.SANDBOX_PAUSED)
     return _PAUSE_MODES.get(found.reason) if found else None
+
+
+def asked_mode(sandbox: Sandbox) -> str:
+    """What the next pause, or the one under way, is to save as far as the API asked."""
+    return FILESYSTEM if sandbox.meta.annotations.get(PAUSE_CONTENTS) == FILESYSTEM else FULL
+
+
+def memory_lost(sandbox: Sandbox) -> bool:
+    """Whether the present pause, complete or under way, loses the memory: such a sandbox is not woken by traffic."""
+    mode = pause_mode(sandbox) if is_paused(sandbox) else asked_mode(sandbox)
+    return sandbox.spec.paused and mode == FILESYSTEM
 
 
 def pause_failure(sandbox: Sandbox, since: int) -> str | None:

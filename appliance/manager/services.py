@@ -12,6 +12,7 @@ from quart import current_app, g
 from appliance.config import ManagerSettings
 from appliance.gateway.stats import Stats
 from appliance.kube.cluster import Cluster
+from appliance.manager.abilities import Abilities
 from appliance.manager.create import Creator
 from appliance.manager.guest import Guests
 from appliance.manager.idempotency import Replays
@@ -25,6 +26,7 @@ from appliance.manager.receipts import Receipts
 from appliance.manager.roster import Entry, Roster
 from appliance.manager.runstate import Run
 from appliance.manager.sandbox_logs import SandboxLogs
+from appliance.manager.shelf import Shelf
 from appliance.manager.sizes import Sizer
 from appliance.manager.tags import Tags
 from appliance.manager.team_metrics import TeamMetrics
@@ -53,9 +55,11 @@ class Services:
     roster: Roster
     finder: Finder
     lifecycle: Lifecycle
+    abilities: Abilities
     creator: Creator
     replays: Replays
     templates: Templates
+    shelf: Shelf
     tags: Tags
     sizer: Sizer
     guests: Guests

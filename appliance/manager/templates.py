@@ -1,4 +1,6 @@
-"""Templates: SandboxSets, seen through the E2B API. Read-only but for tags; made and deleted in the cluster.
+"""Templates: SandboxSets, seen through the E2B API. They are made in the cluster; here they are read, tagged, deleted.
+
+A template is its team's alone, so none is ``public``: a team is a namespace, and other teams see nothing of it.
 
 The template id is the set's name. Sets of the same name in several namespaces are one template to an admin key, which
 claims from whichever has stock; any other key sees its own namespace only.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from appliance.api import labels, times
@@ -18,9 +21,12 @@ from appliance.manager.errors import Fault, invalid, template_not_found
 from appliance.manager.keys.model import ApiKey
 from appliance.manager.sizes import Sizer
 from appliance.manager.tags import DEFAULT_TAG, tags_of
+from appliance.manager.template_tags import Tagged
 
-ALIASES: Mapping[str, str] = {"code-interpreter-v1": "code-interpreter"}
+ALIASES: Mapping[str, str] = {"base": "code-interpreter", "code-interpreter-v1": "code-interpreter"}
 """Names that SDKs use by themselves, and the template they mean unless one of that very name exists."""
+DEFAULTS = frozenset({*ALIASES, *ALIASES.values()})
+"""Templates that clients get when they name none."""
 
 _GRAMMAR = re.compile(r"(?:(?P<namespace>[a-z0-9_.-]+)/)?(?P<name>[a-z0-9_.-]+)(?::(?P<tag>[a-z0-9_.-]+))?")
 _BUILDS = uuid.UUID("b8f7a3de-53b0-5d2f-8e61-2d4c5b6f7a10")
@@ -70,14 +76,14 @@ class Templates:
     def render(self, pool: SandboxSet) -> dict[str, Any]:
         """``Template``."""
         sizes = self._sizer.of_set(pool)
-        created = _instant(pool.meta.creation_timestamp)
+        created = times.format(_instant(pool.meta.creation_timestamp), micro=True)
         return {
             "templateID": pool.name,
             "buildID": build_id(pool),
             "cpuCount": sizes.cpu_count,
             "memoryMB": sizes.memory_mb,
             "diskSizeMB": sizes.disk_mb,
-            "public": True,
+            "public": False,
             "aliases": [pool.name],
             "names": [f"{pool.namespace}/{pool.name}"],
             "createdAt": created,
@@ -88,6 +94,7 @@ class Templates:
             "buildCount": 1,
             "envdVersion": labels.ENVD_VERSION,
             "buildStatus": "ready",
+            "isDefault": pool.name in DEFAULTS,
         }
 
     def render_with_builds(self, pool: SandboxSet) -> dict[str, Any]:
@@ -106,12 +113,17 @@ class Templates:
         }
         return view | {"builds": [build]}
 
-    def render_tags(self, pool: SandboxSet) -> list[dict[str, Any]]:
-        """``TemplateTag[]``: the one tag every template has, and those it was given."""
+    def tagged(self, pool: SandboxSet) -> Tagged:
+        """Its build and its tags: the one that every template has, and those it was given."""
         created = _instant(pool.meta.creation_timestamp)
-        found = {one: times.format(at, micro=True) if at else created for one, at in tags_of(pool).items()}
-        named = {DEFAULT_TAG: created, **dict(sorted(found.items()))}
-        return [{"tag": tag, "buildID": build_id(pool), "createdAt": at} for tag, at in named.items()]
+        given = {one: at or created for one, at in sorted(tags_of(pool).items())}
+        return Tagged(build_id(pool), created, {DEFAULT_TAG: created, **given})
+
+    def render_tags(self, pool: SandboxSet) -> list[dict[str, Any]]:
+        """``TemplateTag[]``."""
+        found = self.tagged(pool)
+        stamps = {tag: times.format(at, micro=True) for tag, at in found.tags.items()}
+        return [{"tag": tag, "buildID": found.build_id, "createdAt": at} for tag, at in stamps.items()]
 
 
 def _parse(text: str, field: str) -> tuple[str | None, str, str]:
@@ -126,5 +138,5 @@ def build_id(pool: SandboxSet) -> str:
     return str(uuid.uuid5(_BUILDS, f"{pool.uid}/{pool.status.update_revision}"))
 
 
-def _instant(text: str | None) -> str:
-    return times.format(times.parse_or_none(text) or times.parse("1970-01-01T00:00:00Z"), micro=True)
+def _instant(text: str | None) -> datetime:
+    return times.parse_or_none(text) or times.parse("1970-01-01T00:00:00Z")

@@ -78,7 +78,7 @@ def test_the_lifecycle_table(options: dict[str, Any], api: httpx.Client) -> None
         assert (detail["state"], detail["pauseMode"]) == ("paused", "full")
         assert not sandbox.is_running()
         assert (post("timeout", timeout=30), post("refreshes", duration=30)) == (404, 404)
-        assert api.put(f"{path}/network", json={}).status_code == 409
+        assert api.put(f"{path}/network", json={}).status_code == 404
         query = SandboxQuery(state=[SandboxState.PAUSED])
         assert sandbox.sandbox_id in [one.sandbox_id for one in Sandbox.list(query=query, **options).next_items()]
         resumed = api.post(f"{path}/connect", json={"timeout": 60})

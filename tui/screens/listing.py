@@ -292,5 +292,4 @@ class ClaimsScreen(ListScreen):
 
     def summary(self, now: float) -> list[Any]:
         """Latency over time and the legend of the bars."""
-        deck = self.deck
-        return claim_summary(deck.source.world, deck.source.health(), now, deck.glyphs, self.size.width)
+        return claim_summary(self.deck.source.world, now, self.deck.glyphs, self.size.width)

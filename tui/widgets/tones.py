@@ -12,7 +12,7 @@ CSS = """
 .tone--good { color: $text-success; }
 .tone--warn { color: $text-warning; }
 .tone--bad { color: $text-error; text-style: bold; }
-.tone--busy { color: darkcyan; }
+.tone--busy { color: $text-secondary; }
 .tone--idle { color: mediumpurple; }
 .tone--accent { color: $text-primary; }
 .tone--dim { color: $foreground 60%; }

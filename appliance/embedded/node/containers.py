@@ -67,6 +67,8 @@ class ContainerRunner:
         self.process: ProcessId | None = None
         self.started = asyncio.Event()
         self.stopping = False
+        self.halting = False
+        """The end that comes is no end for good: the pod boots again, see ``halting.py``."""
         self._cgroup = means.isolation.group(spec.uid, container.name)
         directory = means.records.path(spec.uid)
         self._log = LogWriter(directory / f"{container.name}.log")
@@ -398,12 +400,22 @@ class ContainerRunner:
         if self.container.init and not self.container.sidecar:
             policy = "OnFailure" if policy != "Never" else "Never"
         again = not self.stopping and (self._renewing or policy == "Always" or (policy == "OnFailure" and code != 0))
-        if not again:
+        if not again and not self.halting:
             self.state.ended, self.state.last = self.state.last, None
             self.started.set()
         self._save()
         self._changed()
         return again
+
+    def forget(self, waiting: str, message: str) -> None:
+        """The container's process is gone with its pod's memory: the next start is another run of it."""
+        known = self.record.containers.get(self.container.name)
+        self.state.restarts = max(self.state.restarts, known.restarts if known else 0) + 1
+        self.state.running_since, self.state.started, self.state.ready = None, False, False
+        self.state.waiting, self.state.message, self.state.ended = waiting, message, None
+        self.process = None
+        self.started.clear()
+        self._save()
 
     async def _back_off(self, failures: int) -> None:
         self.state.restarts += 1

@@ -118,6 +118,16 @@ def mount_image(image: str, target: str, node: str) -> None:
         os.close(backing)
 
 
+def attached(image: Path) -> bool:
+    """Whether a loop device still has this image."""
+    name = os.path.realpath(image)
+    for device in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):
+            if device.read_text().strip() == name:
+                return True
+    return False
+
+
 def _attach(backing: int, node: str) -> int:
     """A loop device's descriptor, configured; another process may win a free number, then the next one is tried."""
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)

@@ -158,6 +158,7 @@ class Isolation:
             files=files,
             mounts=mounts,
             appliance=image is None or container.wants_runtime,
+            boot_id=record.boot_id,
         )
 
 

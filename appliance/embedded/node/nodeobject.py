@@ -95,6 +95,7 @@ class NodeObject:
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": arch,
             labels.NODE_FREEZER: "cgroup" if self._isolated else "signals",
+            labels.NODE_KEEPS_FILES: "true" if self._isolated else None,
         }
 
     def _status(self, facts: dict[str, tuple[str, str, str]]) -> Json:

@@ -21,6 +21,7 @@ from appliance.embedded.node import unisolated
 from appliance.embedded.node.apiclient import ApiClient, ApiRefused
 from appliance.embedded.node.containers import ContainerRunner, Means, host_ip
 from appliance.embedded.node.environment import Resolver
+from appliance.embedded.node.halting import WORD, Halting
 from appliance.embedded.node.podspec import PodSpec
 from appliance.embedded.node.podstatus import ContainerState, Ended, PodState
 from appliance.embedded.node.records import Record
@@ -58,6 +59,7 @@ class PodWorker:
             for c in spec.all
         }
         self._dirty, self._wanted = asyncio.Event(), asyncio.Event()
+        self._halting = Halting(means, spec, record, self.runners, self.state, self.changed)
         self._frozen, self._born = False, time.monotonic()
         self._egress: Egress | None = None
         self._policy = asyncio.Lock()
@@ -73,10 +75,11 @@ class PodWorker:
             self._spawn(work())
         self.update(self.pod)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -133,10 +136,23 @@ class PodWorker:
     async def _run(self) -> None:
         await self._cut_off()
         await self._room()
+        await self._halting.begin(self._wish())
+        while True:
+            await self._halting.may_run.wait()
+            boot = asyncio.create_task(self._boot())
+            self._halting.follow(boot)
+            try:
+                await asyncio.wait([boot])
+            finally:
+                boot.cancel()
+            if not self._halting.halted:
+                return boot.result()
+
+    async def _boot(self) -> None:
         for container in self.spec.init:
             runner = self.runners[container.name]
             if container.sidecar:
-                self._spawn(runner.run())
+                self._halting.follow(self._spawn(runner.run()))
                 await runner.started.wait()
                 continue
             known = self.record.containers.get(container.name)
@@ -174,13 +190,13 @@ class PodWorker:
 
     # Wishes of the control plane ----------------------------------------------------------------------------------
     async def _apply_wishes(self) -> None:
-        """Freeze and network, whenever the object changes."""
+        """Freeze, halt and network, whenever the object changes."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             try:
                 await self._apply_network()
-                await self._apply_freeze()
+                await self._apply_state()
                 await self._apply_changes()
             except OSError as error:
                 log.error("pod %s/%s: %s", self.spec.namespace, self.spec.name, error)
@@ -222,8 +238,21 @@ class PodWorker:
         if wanted or self._written:
             self.changed()
 
-    async def _apply_freeze(self) -> None:
-        wish = (self.pod["metadata"].get("annotations") or {}).get(labels.DESIRED_STATE)
+    def _wish(self) -> str:
+        return str((self.pod["metadata"].get("annotations") or {}).get(labels.DESIRED_STATE, ""))
+
+    async def _apply_state(self) -> None:
+        wish = self._wish()
+        if wish == WORD and self._means.isolation.isolated:
+            await self._halting.halt()
+            self._frozen = False
+            return
+        if wish == "running":
+            self._halting.boot()
+        if not self._halting.halted:
+            await self._apply_freeze(wish)
+
+    async def _apply_freeze(self, wish: str) -> None:
         known = self.state.extra.get(labels.CONDITION_FROZEN)
         if wish not in ("frozen", "running"):
             return

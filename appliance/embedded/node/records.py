@@ -6,8 +6,10 @@ layer. Written whole and renamed; a torn or foreign record counts as none.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,9 +47,23 @@ class Record(msgspec.Struct):
     start_time: float
     generation: int = 0
     """Counts network namespaces, so that a new one's link never meets the old one's name."""
+    boots: int = 0
+    """How often the pod was halted, which is how often it boots anew."""
     clean_stop: bool = False
     """The node stopped this pod with itself; the next start runs it again on its layer."""
     containers: dict[str, ContainerRecord] = msgspec.field(default_factory=dict)
+
+    @property
+    def boot_id(self) -> str | None:
+        """What ``/proc/sys/kernel/random/boot_id`` shows inside; None: the box's own, until the first halt.
+
+        Only then is something mounted over it: whoever sees a masked /proc cannot mount a new one in a namespace of
+        his own, as sandboxes within the sandbox do.
+        """
+        if not self.boots:
+            return None
+        digest = hashlib.sha256(f"{self.uid}/{self.boots}".encode()).digest()
+        return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
 class Records:

@@ -62,6 +62,8 @@ class Root(msgspec.Struct, frozen=True):
     """Show /opt/appliance."""
     stale: str = ""
     """Name of the layer that this one replaces, to be removed."""
+    boot_id: str | None = None
+    """Shown as /proc/sys/kernel/random/boot_id; None: the box's own."""
 
 
 class Command(msgspec.Struct, frozen=True):

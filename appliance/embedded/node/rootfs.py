@@ -36,6 +36,7 @@ LINKS = {
 CGROUPS = "/sys/fs/cgroup"
 """Where programs look for their own limits and usage: JVMs size their heaps by it, the runtime reads its metrics."""
 _SAFE = sys.MS_NOSUID | sys.MS_NODEV | sys.MS_NOEXEC
+_LOOK_ONLY = sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
 
 
 @dataclass
@@ -92,6 +93,7 @@ class Assembly:
         for path in ("/proc", "/sys"):
             self._directory(path)
         sys.mount("proc", "/proc", "proc", _SAFE)
+        self._boot_id()
         sys.mount("sysfs", "/sys", "sysfs", _SAFE | sys.MS_RDONLY)
         if self.figures and "" not in self.figures:
             sys.mount("tmpfs", CGROUPS, "tmpfs", _SAFE, "mode=755,size=64k")
@@ -143,6 +145,17 @@ class Assembly:
             with open(fd, "w") as file:
                 file.write(text)
                 os.fchown(fd, self.owner, self.owner)
+
+    def _boot_id(self) -> None:
+        """A file over the kernel's own, for a pod that has booted more than once."""
+        if self.root.boot_id is None:
+            return
+        path = "/dev/.boot-id"
+        with open(path, "w") as file:
+            file.write(f"{self.root.boot_id}\n")
+            os.fchmod(file.fileno(), 0o444)
+        sys.bind(path, "/proc/sys/kernel/random/boot_id", _LOOK_ONLY)
+        os.unlink(path)
 
     def _directory(self, path: str) -> None:
         """Like ``makedirs``, but what is made belongs to the sandbox's root."""

@@ -42,3 +42,11 @@ def whole(name: str, default: int, expected: str = "unix seconds") -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise invalid(name, f"expected {expected}, got {text[:80]!r}")
     return int(text)
+
+
+def bounded(name: str, default: int, most: int) -> int:
+    """A whole number of the query from 1 to ``most``. Raises Fault 400 naming it."""
+    number = whole(name, default, f"a whole number from 1 to {most}")
+    if not 1 <= number <= most:
+        raise invalid(name, f"expected a whole number from 1 to {most}, got {number}")
+    return number

@@ -7,7 +7,7 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from appliance.manager.api.answers import json_response, nothing
-from appliance.manager.bodies import NewApiKey, read
+from appliance.manager.bodies import NewApiKey, UpdateApiKey, read
 from appliance.manager.errors import Fault, invalid
 from appliance.manager.keys import compat
 from appliance.manager.keys.model import ApiKey
@@ -45,15 +45,17 @@ async def create_key() -> Response:
     return json_response(_masked(made) | {"key": text}, 201)
 
 
+@blueprint.patch("/api-keys/<key_id>")
+async def rename_key(key_id: str) -> Response:
+    """Give a key of one's team another name."""
+    body = await read(UpdateApiKey)
+    return json_response(_masked(await services().keys.rename(_own(key_id), body.name)))
+
+
 @blueprint.delete("/api-keys/<key_id>")
 async def delete_key(key_id: str) -> Response:
     """Delete a key of one's team; admin keys by admins only, and never the last one."""
-    keys, key = services().keys, caller()
-    found = next((one for one in keys.visible(key) if one.id == key_id), None)
-    if found is None:
-        raise Fault(404, f"API key {key_id!r} not found")
-    if found.admin and not key.admin:
-        raise Fault(403, "only an admin key may delete an admin key")
+    keys, found = services().keys, _own(key_id)
     if found.admin and keys.admins() == 1:
         raise Fault(403, "the last admin key cannot be deleted")
     await keys.delete(key_id)
@@ -66,9 +68,21 @@ async def compatible() -> Response:
     return json_response({"key": compat.encode(_presented())})
 
 
+def _own(key_id: str) -> ApiKey:
+    """A key that the caller may change. Raises Fault 404, and 403 for an admin key in other hands."""
+    key = caller()
+    found = next((one for one in services().keys.visible(key) if one.id == key_id), None)
+    if found is None:
+        raise Fault(404, f"API key {key_id[:80]!r} not found")
+    if found.admin and not key.admin:
+        raise Fault(403, "only an admin key may change or delete an admin key")
+    return found
+
+
 def _presented() -> str:
-    header = request.headers.get("X-API-Key")
-    return header.strip() if header else request.headers["Authorization"].split()[-1]
+    headers = request.headers
+    given = headers.get("X-API-Key") or headers.get("X-Admin-Token") or headers["Authorization"].split()[-1]
+    return given.strip()
 
 
 def _masked(key: ApiKey) -> dict[str, Any]:

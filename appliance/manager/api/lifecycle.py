@@ -8,7 +8,7 @@ from appliance.manager import view
 from appliance.manager.api.answers import json_response, nothing
 from appliance.manager.bodies import Connect, NetworkUpdate, Pause, Refresh, Resume, Timeout, read
 from appliance.manager.create import check_timeout
-from appliance.manager.errors import Fault, invalid, unsupported
+from appliance.manager.errors import Fault, invalid
 from appliance.manager.metadata import parse_retention
 from appliance.manager.roster import Entry
 from appliance.manager.runstate import Run
@@ -36,10 +36,10 @@ async def connect_v2(sandbox_id: str) -> Response:
 async def _connect(sandbox_id: str, *, default: int) -> Response:
     wired = services()
     body = await read(Connect, optional=True)
-    _refuse_cold_boot(body.memory)
     timeout = check_timeout(body.timeout, default=default, maximum=wired.settings.max_timeout)
-    entry, _ = await wired.entry(sandbox_id)
-    resumed = await wired.lifecycle.connect(entry, timeout)
+    entry, run = await wired.entry(sandbox_id)
+    await _check_cold_boot(body.memory, run)
+    resumed = await wired.lifecycle.connect(entry, timeout, memory=body.memory is not False)
     return _handle(entry, 201 if resumed else 200)
 
 
@@ -48,12 +48,13 @@ async def resume(sandbox_id: str) -> Response:
     """Deprecated: like connect, but 409 for a running one."""
     wired = services()
     body = await read(Resume, optional=True)
-    _refuse_cold_boot(body.memory)
     timeout = check_timeout(body.timeout, default=15, maximum=wired.settings.max_timeout)
     entry, run = await wired.entry(sandbox_id)
     if run is Run.RUNNING:
         raise Fault(409, f'Sandbox "{entry.sandbox_id}" is running already')
-    await wired.lifecycle.resume(entry, timeout, auto_pause=body.auto_pause)
+    await _check_cold_boot(body.memory, run)
+    memory = body.memory is not False
+    await wired.lifecycle.resume(entry, timeout, auto_pause=body.auto_pause, memory=memory)
     return _handle(entry, 201)
 
 
@@ -63,13 +64,14 @@ async def pause(sandbox_id: str) -> Response:
     wired = services()
     body = await read(Pause, optional=True)
     entry, run = await wired.entry(sandbox_id)
-    if body.memory is False:
-        raise unsupported("memory: false", "a sandbox is paused as its template's pauseStrategy says")
-    if body.require_healthy_guest and run is Run.RUNNING:
+    memory = body.memory is not False
+    if not memory:
+        await wired.abilities.require_file_pauses("memory: false")
+    if run is Run.RUNNING and (body.require_healthy_guest or not memory):
         await wired.guests.check_health(entry)
     kept = request.headers.get(RETENTION_HEADER)
     retention = parse_retention(RETENTION_HEADER, kept) if kept is not None else None
-    await wired.lifecycle.pause(entry, retention=retention)
+    await wired.lifecycle.pause(entry, retention=retention, memory=memory)
     return nothing()
 
 
@@ -123,6 +125,6 @@ def _handle(entry: Entry, status: int) -> Response:
     return json_response(view.handle(now, wired.settings.domain), status)
 
 
-def _refuse_cold_boot(memory: bool | None) -> None:
-    if memory is False:
-        raise unsupported("memory: false", "a paused sandbox is resumed as it was paused")
+async def _check_cold_boot(memory: bool | None, run: Run) -> None:
+    if memory is False and run is not Run.RUNNING:
+        await services().abilities.require_file_pauses("memory: false")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from quart import Blueprint, Response, request
 
 from appliance.manager import sandbox_logs
-from appliance.manager.api.answers import json_response, whole
+from appliance.manager.api.answers import bounded, json_response, whole
 from appliance.manager.errors import Fault, invalid, sandbox_not_found
 from appliance.manager.journal import Line
 from appliance.manager.sandbox_logs import LEVELS, Question
@@ -21,7 +21,7 @@ MAX_SEARCH = 256
 @blueprint.get("/sandboxes/<sandbox_id>/logs")
 async def logs_v1(sandbox_id: str) -> Response:
     """Deprecated: lines as JSON text, oldest first, from ``start`` (unix milliseconds) on."""
-    lines = await _read(sandbox_id, Question(start=_instant("start"), limit=_limit()))
+    lines = await _read(sandbox_id, Question(start=_instant("start"), limit=bounded("limit", MAX_LIMIT, MAX_LIMIT)))
     return json_response(sandbox_logs.render_v1(lines))
 
 
@@ -33,7 +33,9 @@ async def logs_v2(sandbox_id: str) -> Response:
         raise invalid("search", f"expected at most {MAX_SEARCH} characters, got {len(search)}")
     backward = _choice("direction", "forward", ("forward", "backward")) == "backward"
     level = _choice("level", "debug", LEVELS)
-    lines = await _read(sandbox_id, Question(_instant("cursor"), _limit(), backward, level, search))
+    lines = await _read(
+        sandbox_id, Question(_instant("cursor"), bounded("limit", MAX_LIMIT, MAX_LIMIT), backward, level, search)
+    )
     return json_response({"logs": [sandbox_logs.render(one) for one in lines]})
 
 
@@ -59,13 +61,6 @@ def _instant(name: str) -> datetime | None:
         return datetime.fromtimestamp(milliseconds / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         raise invalid(name, f"expected unix milliseconds, got {milliseconds}") from None
-
-
-def _limit() -> int:
-    limit = whole("limit", MAX_LIMIT, "a whole number")
-    if not 1 <= limit <= MAX_LIMIT:
-        raise invalid("limit", f"expected a whole number from 1 to {MAX_LIMIT}, got {limit}")
-    return limit
 
 
 def _choice(name: str, default: str, allowed: tuple[str, ...]) -> str:

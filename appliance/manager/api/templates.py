@@ -1,11 +1,12 @@
-"""``/templates``: SandboxSets, to read. Ids may contain slashes (``team/name:tag``), encoded or not."""
+"""``/templates``: SandboxSets, to read and to delete. Ids may contain slashes (``team/name:tag``), encoded or not."""
 
 from __future__ import annotations
 
 from quart import Blueprint, Response, request
 
-from appliance.manager.api.answers import json_response
-from appliance.manager.errors import Fault, invalid
+from appliance.manager.api.answers import json_response, nothing
+from appliance.manager.bodies import UpdateTemplate, read
+from appliance.manager.errors import invalid, unsupported
 from appliance.manager.listing import parse_limit
 from appliance.manager.services import caller, services
 
@@ -42,21 +43,46 @@ async def detail(template_id: str) -> Response:
 async def alias(alias: str) -> Response:
     """Whether a name is a template's."""
     found = services().templates.find(caller(), alias)
-    return json_response({"templateID": found.name, "public": True})
-
-
-@blueprint.get("/templates/<path:template_id>/tags")
-async def tags(template_id: str) -> Response:
-    """The tags of one template: always just ``default``."""
-    templates = services().templates
-    return json_response(templates.render_tags(templates.find(caller(), template_id)))
+    return json_response({"templateID": found.name, "public": False})
 
 
 @blueprint.delete("/templates/<path:template_id>")
 async def delete(template_id: str) -> Response:
-    """404 for what is no template (SDKs delete snapshots so); a SandboxSet is deleted in the cluster."""
-    found = services().templates.find(caller(), template_id)
-    raise Fault(403, f"template '{found.name}' is a SandboxSet: delete it with kubectl delete sandboxset {found.name}")
+    """Delete it; 400 while sandboxes of it exist. 404 for what is no template: SDKs delete snapshots so."""
+    wired = services()
+    await wired.shelf.delete(wired.templates.find(caller(), template_id))
+    return nothing()
+
+
+@blueprint.patch("/v2/templates/<path:template_id>")
+async def update_v2(template_id: str) -> Response:
+    """``public`` can only be what it is: false."""
+    return json_response({"names": await _update(template_id)})
+
+
+@blueprint.patch("/templates/<path:template_id>")
+async def update_v1(template_id: str) -> Response:
+    """Deprecated: the same without an answer."""
+    await _update(template_id)
+    return json_response({})
+
+
+@blueprint.get("/default-templates")
+async def defaults() -> Response:
+    """The templates that clients use when they name none."""
+    templates = services().templates
+    rendered = map(templates.render, templates.visible(caller()))
+    return json_response([one for one in rendered if one["isDefault"]])
+
+
+async def _update(template_id: str) -> list[str]:
+    body, templates = await read(UpdateTemplate), services().templates
+    names: list[str] = templates.render(templates.find(caller(), template_id))["names"]
+    if body.public:
+        raise unsupported(
+            "public: true", "a template belongs to one team; apply its SandboxSet in the other's namespace"
+        )
+    return names
 
 
 def _check_team() -> None:

@@ -22,14 +22,16 @@ _FEATURES = (
     ("template builds", "/templates/<template_id>/builds/<build_id>", ("POST",)),
     ("template builds", "/templates/<template_id>/builds/<build_id>/status", ("GET",)),
     ("template builds", "/templates/<template_id>/builds/<build_id>/logs", ("GET",)),
-    ("template updates", "/templates/<path:template_id>", ("PATCH",)),
-    ("template updates", "/v2/templates/<path:template_id>", ("PATCH",)),
     ("volumes", "/volumes", ("GET", "POST")),
     ("volumes", "/volumes/<volume_id>", ("GET", "DELETE")),
     ("secrets", "/secrets", ("GET", "POST")),
     ("secrets", "/secrets/<secret_id>", ("GET", "POST", "DELETE")),
-    ("access tokens", "/access-tokens", ("POST",)),
-    ("nodes", "/nodes", ("GET",)),
+    ("volumes", "/volumecontent/<path:rest>", ("GET", "POST", "PUT", "PATCH", "DELETE")),
+    ("access tokens", "/access-tokens", ("GET", "POST")),
+    ("access tokens", "/access-tokens/<token_id>", ("DELETE",)),
+    ("node endpoints", "/nodes", ("GET",)),
+    ("node endpoints", "/nodes/<path:rest>", ("GET", "POST")),
+    ("admin endpoints", "/admin/<path:rest>", ("GET", "POST", "PUT", "PATCH", "DELETE")),
 )
 
 

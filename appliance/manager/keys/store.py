@@ -69,6 +69,12 @@ class KeyStore:
         await self._write({key.id: _encode(key)})
         return key, text
 
+    async def rename(self, key: ApiKey, name: str) -> ApiKey:
+        """Give a key another name. Raises KubeError."""
+        renamed = msgspec.structs.replace(key, name=name)
+        await self._write({key.id: _encode(renamed)})
+        return renamed
+
     async def delete(self, key_id: str) -> None:
         """Remove a key; it stops working here at once. Raises KubeError."""
         await self._write({key_id: None})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fake_cluster import FakeServer
 
-from appliance.api import labels
+from appliance.api import labels, times
 from appliance.claims.errors import InitFailed
 from appliance.claims.runtime_client import RuntimeClient
 from appliance.config import ClaimSettings, ControllerSettings
@@ -94,8 +94,9 @@ class Cluster:
         return [item for item in self.server.of("sandboxes") if item["metadata"].get("ownerReferences")]
 
     # The node -----------------------------------------------------------------------------------------------------
-    def node(self, *, freezer: bool = False) -> None:
+    def node(self, *, freezer: bool = False, keeps_files: bool = False) -> None:
         own = {labels.NODE_FREEZER: "cgroup"} if freezer else {}
+        own |= {labels.NODE_KEEPS_FILES: "true"} if keeps_files else {}
         self.server.create("/api/v1/nodes", {"metadata": {"name": "box", "labels": own}})
 
     def bring_up(self, name: str, **status: Any) -> None:
@@ -116,11 +117,25 @@ class Cluster:
                 self.bring_up(name)
                 continue
             wish = pod["metadata"].get("annotations", {}).get(labels.DESIRED_STATE)
+            if wish == "halted" or any(item["type"] == labels.CONDITION_HALTED for item in found):
+                self._halt_or_boot(pod, wish == "halted")
+                continue
             said = {item["type"]: item["status"] for item in found}.get(labels.CONDITION_FROZEN)
             want = {"frozen": "True", "running": "False"}.get(wish or "")
             if want and said != want:
                 kept = [item for item in found if item["type"] != labels.CONDITION_FROZEN]
                 self.pod_status(name, conditions=[*kept, {"type": labels.CONDITION_FROZEN, "status": want}])
+
+    def _halt_or_boot(self, pod: dict[str, Any], halt: bool) -> None:
+        """End the pod's processes, or start them again: another run of its container."""
+        status, want = pod["status"], "True" if halt else "False"
+        if {item["type"]: item["status"] for item in status["conditions"]}.get(labels.CONDITION_HALTED) == want:
+            return
+        told = [{"type": labels.CONDITION_HALTED, "status": want}, {"type": "Ready", "status": str(not halt)}]
+        runs = status.get("containerStatuses", [{"restartCount": 0}])[0]["restartCount"] + halt
+        state = {"waiting": {"reason": "Halted"}} if halt else {"running": {"startedAt": times.format(self.now)}}
+        container = {"name": "main", "ready": not halt, "restartCount": runs, "state": state}
+        self.pod_status(pod["metadata"]["name"], conditions=told, containerStatuses=[container])
 
     async def until(self, holds: Callable[[], Any], timeout: float = 5.0) -> None:
         """Let everybody work until this holds; errors of missing keys count as "not yet"."""

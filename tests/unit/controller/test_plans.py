@@ -145,7 +145,8 @@ def test_paused_retention_moves_both_timers():
         ({"pauseStrategy": {"type": "Stop"}}, True, PauseKind.STOP),
         ({"pauseStrategy": {"type": "Freeze"}}, False, PauseKind.FREEZE),
         ({"persistentContents": ["memory"]}, False, PauseKind.FREEZE),
-        ({"persistentContents": ["filesystem"]}, False, PauseKind.FREEZE),
+        ({"persistentContents": ["memory", "filesystem"]}, True, PauseKind.FREEZE),
+        ({"persistentContents": ["filesystem"], "pauseStrategy": {"type": "Freeze"}}, True, PauseKind.FREEZE),
         ({"pauseStrategy": {"type": "Stop"}, "persistentContents": ["memory"]}, True, None),
         ({"pauseStrategy": {"type": "Hibernate"}}, True, None),
     ],
@@ -158,6 +159,24 @@ def test_pause_kind(spec, freezer, expected):
             pause_kind(asked, freezer=freezer)
     else:
         assert pause_kind(asked, freezer=freezer) is expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "files"),
+    [
+        ({"persistentContents": ["filesystem"]}, False),
+        ({"persistentContents": ["filesystem"], "pauseStrategy": {"type": "Stop"}}, False),
+        ({}, True),
+        ({"pauseStrategy": {"type": "Freeze"}}, True),
+        ({"persistentContents": ["memory"]}, True),
+    ],
+)
+def test_files_without_memory_are_kept_where_a_node_can(spec, files):
+    """persistentContents filesystem, or a wish for files alone, ends processes and keeps files, or is refused."""
+    asked = msgspec.convert(spec, SandboxSpec)
+    assert pause_kind(asked, freezer=True, keeps_files=True, files=files) is PauseKind.HALT
+    with pytest.raises(Unpausable, match="cannot end processes and keep files"):
+        pause_kind(asked, freezer=True, keeps_files=False, files=files)
 
 
 def test_hash_is_fnv_1a_in_the_safe_alphabet():

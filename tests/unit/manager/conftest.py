@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from appliance.api import labels, times
-from appliance.api.kinds import NAMESPACE, POD, SANDBOX, SANDBOXSET, SECRET, Kind
+from appliance.api.kinds import NAMESPACE, NODE, POD, SANDBOX, SANDBOXSET, SECRET, Kind
 from appliance.claims.engine import ClaimEngine
 from appliance.config import KubeSettings, ManagerSettings
 from appliance.gateway.stats import Stats
@@ -26,6 +26,7 @@ from appliance.kube import codec, errors
 from appliance.kube.cluster import Listing
 from appliance.kube.codec import Event
 from appliance.kube.metrics import KubeMetrics
+from appliance.manager.abilities import Abilities
 from appliance.manager.app import create_app
 from appliance.manager.create import Creator
 from appliance.manager.guest import Guests
@@ -42,6 +43,7 @@ from appliance.manager.routes import RosterRoutes
 from appliance.manager.sampler import Sampler
 from appliance.manager.sandbox_logs import SandboxLogs
 from appliance.manager.services import Services
+from appliance.manager.shelf import Shelf
 from appliance.manager.sizes import Sizer
 from appliance.manager.tags import Tags
 from appliance.manager.team_metrics import TeamMetrics
@@ -157,11 +159,13 @@ class FakeCluster:
             return
         wanted, phase = stored["spec"].get("paused", False), stored["status"]["phase"]
         now = times.format(times.now())
-        if wanted and phase == "Running":
+        files_only = stored["metadata"].get("annotations", {}).get(labels.PAUSE_CONTENTS) == "filesystem"
+        reason = "FilesystemPauseSucceed" if files_only else "FreezePauseSucceed"
+        if wanted and (phase == "Running" or (files_only and stored["status"]["conditions"][-1]["reason"] != reason)):
             done = {
                 "type": "SandboxPaused",
                 "status": "True",
-                "reason": "FreezePauseSucceed",
+                "reason": reason,
                 "lastTransitionTime": now,
             }
             status = {"phase": "Paused", "conditions": [{"type": "Ready", "status": "False"}, done]}
@@ -275,9 +279,11 @@ class World:
             roster=self.roster,
             finder=Finder(cluster, self.caches.sandboxes, self.roster, None),
             lifecycle=self.lifecycle,
+            abilities=Abilities(cluster),
             creator=Creator(self.engine, templates, self.roster.get),
             replays=Replays(self.roster),
             templates=templates,
+            shelf=Shelf(cluster, self.roster),
             tags=Tags(cluster, self.caches.sets),
             sizer=sizer,
             guests=self.guests,
@@ -302,6 +308,11 @@ class World:
         )
         for number in range(replicas):
             await self.add_member(pool, number, ip)
+
+    async def add_node(self, *, keeps_files: bool) -> None:
+        """A node that can, or cannot, keep files without memory."""
+        own = {labels.NODE_KEEPS_FILES: "true"} if keeps_files else {}
+        await self.cluster.create(NODE, None, {"metadata": {"name": "box", "labels": own}})
 
     async def add_member(self, pool: Any, number: int, ip: str) -> None:
         """One warm sandbox of a pool."""

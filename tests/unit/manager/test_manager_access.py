@@ -110,3 +110,42 @@ async def test_a_key_made_elsewhere_works_at_once_and_rubbish_is_ignored(world: 
     assert (await world.call("GET", "/teams")).status_code == 200
     world.cluster.remove(SECRET, "sandbox-system", "e2b-key-store")
     assert (await world.call("GET", "/teams")).status_code == 401
+
+
+async def test_a_key_is_renamed(world: Any) -> None:
+    """PATCH changes the name, for its own team only, an admin key by admins only; anything else in the body is 400."""
+    mine, theirs = await _member(world, "default"), await _member(world, "other")
+    admin, own = await (await world.call("GET", "/api-keys", key=mine)).get_json()
+    answer = await world.call("PATCH", f"/api-keys/{own['id']}", key=mine, json={"name": "ci"})
+    assert answer.status_code == 200 and (await answer.get_json())["name"] == "ci"
+    assert world.keys.authenticate(mine).name == "ci"
+    for key, key_id, body, status in (
+        (theirs, own["id"], {"name": "x"}, 404),
+        (mine, admin["id"], {"name": "x"}, 403),
+        (mine, own["id"], {"name": ""}, 400),
+        (mine, own["id"], {"name": "x", "admin": True}, 400),
+    ):
+        assert (await world.call("PATCH", f"/api-keys/{key_id}", key=key, json=body)).status_code == status
+
+
+async def test_an_admin_token_acts_for_the_team_it_names(world: Any) -> None:
+    """X-Admin-Token wants an admin key; with X-Team-ID it is confined to that team, and other keys to their own."""
+    await world.add_pool("python", 1, namespace="other", ip="10.1.0.")
+    member = await _member(world, "default")
+    acting = {"X-Admin-Token": world.key, "X-Team-ID": "other"}
+    made = await world.call("POST", "/v2/sandboxes", key="", headers=acting, json={"templateID": "python"})
+    assert made.status_code == 201
+    sandbox_id = (await made.get_json())["sandboxID"]
+    assert world.stored(sandbox_id)["metadata"]["namespace"] == "other"
+    mine = (await world.create())["sandboxID"]
+    listed = await (await world.call("GET", "/v2/sandboxes", key="", headers=acting)).get_json()
+    assert [one["sandboxID"] for one in listed] == [sandbox_id]
+    assert (await world.call("GET", f"/sandboxes/{mine}", key="", headers=acting)).status_code == 404
+    for headers, status in (
+        ({"X-Admin-Token": member}, 401),
+        ({"X-Admin-Token": "e2b_00"}, 401),
+        ({"X-API-Key": member, "X-Team-ID": "other"}, 403),
+        ({"X-API-Key": member, "X-Team-ID": "default"}, 200),
+    ):
+        answer = await world.call("GET", "/v2/sandboxes", key="", headers=headers)
+        assert answer.status_code == status, headers

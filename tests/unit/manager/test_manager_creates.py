@@ -20,7 +20,7 @@ REFUSED = [
     ({"metadata": {"label:agents.kruise.io/sandbox-id": "x"}}, "metadata.label:agents.kruise.io/sandbox-id"),
     ({"metadata": {"label:a": "no spaces"}}, "metadata.label:a"),
     ({"metadata": {"agents.kruise.io/owner": "me"}}, "reserved"),
-    ({"metadata": {"e2b.agents.kruise.io/image": "alpine"}}, "e2b.agents.kruise.io/image is not supported"),
+    ({"metadata": {"e2b.agents.kruise.io/recycle": "1"}}, "e2b.agents.kruise.io/recycle is not supported"),
     ({"metadata": {"e2b.agents.kruise.io/never-timeout": "yes"}}, 'expected "true" or "false"'),
     ({"metadata": {"k": "x" * 70_000}}, "metadata: expected at most"),
     ({"envVars": {"A=B": "1"}}, "envVars"),

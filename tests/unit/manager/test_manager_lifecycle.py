@@ -205,7 +205,7 @@ async def test_a_kill_whose_caller_leaves_is_finished(world: Any) -> None:
 
 async def test_a_pause_that_takes_too_long_says_so(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait is bounded: 504 that names the sandbox."""
-    monkeypatch.setattr("appliance.manager.lifecycle.PAUSE_WAIT", 0.01)
+    monkeypatch.setattr("appliance.manager.pauses.PAUSE_WAIT", 0.01)
     sandbox_id = (await world.create())["sandboxID"]
     world.cluster.controller = False
     with pytest.raises(Fault, match="longer than") as raised:
