@@ -68,7 +68,7 @@ step "kernels of other languages"
 "$ROOT/packaging/kernels.sh"
 if [ "$scope" = all ]; then
     step "etcd, kube-apiserver and kube-controller-manager"
-    KUBEBUILDER_ASSETS=$("$ROOT/packaging/kube-assets.sh" etcd kube-apiserver kube-controller-manager)
+    KUBEBUILDER_ASSETS=$("$ROOT/packaging/kube-assets.sh" etcd kube-apiserver kube-controller-manager kwok)
     export KUBEBUILDER_ASSETS
     step "unit, contract and end-to-end tests, on the embedded cluster and on a real API server"
     exec python -m pytest "$@"

@@ -10,7 +10,7 @@ told of and creations despite stock are counted: all must be zero.
         python tests/bench/claims_on_kubernetes.py [SCENARIO…] [--rounds 1] [--scale 1.0] [--json FILE]
 
 Needs root (it makes a network namespace for itself). Scenarios: alone member paced serial frozen flight20 flight75
-burst gone empty sync; default all but sync (which takes minutes).
+burst gone empty rolling sync; default all but the last two (which take minutes).
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 from simulated_nodes import NODE, Audit, SimulatedCluster, enter_network_namespace, missing, per_component
 
 from appliance.api.kinds import SANDBOX, SANDBOXSET
+from appliance.api.labels import SANDBOX_ID
 from appliance.api.structs import Sandbox
 from appliance.config import KubeSettings
 from appliance.kube.cluster import Cluster
 
 POOL = ("default", "pool")
-SLOW_POD = 60.0
+SLOW_POD = 300.0
 """Seconds a pool may take to reach its size."""
 
 
@@ -160,7 +161,7 @@ class Bench:
     async def unknown(self, claims: Claims) -> int:
         """Claimed sandboxes that no client was told of."""
         items: list[Sandbox] = list((await self.cluster.list(SANDBOX, POOL[0])).items)
-        owned = {item.meta.labels.get("agents.kruise.io/sandbox-id") for item in items if _claimed(item)}
+        owned = {item.meta.labels.get(SANDBOX_ID) for item in items if _claimed(item)}
         return len(owned - set(claims.ids))
 
     async def report(self, name: str, claims: Claims, before: dict[str, float], *, refill: float | None = None) -> None:
@@ -221,7 +222,7 @@ async def _claims(
 
 async def alone(bench: Bench, scale: float) -> None:
     """What one claim costs in API requests, nothing else going on."""
-    await _claims(bench, "alone", 60, lambda: bench.paced(int(20 * scale), 0.3), frozen=True)
+    await _claims(bench, "alone", int(60 * scale), lambda: bench.paced(int(20 * scale), 0.3), frozen=True)
 
 
 async def member(bench: Bench, scale: float) -> None:
@@ -239,44 +240,70 @@ async def member(bench: Bench, scale: float) -> None:
 
 async def paced(bench: Bench, scale: float) -> None:
     """One claim a second with refill."""
-    await _claims(bench, "paced, 1 per s", 50, lambda: bench.paced(int(30 * scale), 1.0))
+    await _claims(bench, "paced, 1 per s", int(50 * scale), lambda: bench.paced(int(30 * scale), 1.0))
 
 
 async def serial(bench: Bench, scale: float) -> None:
     """Back to back with refill."""
-    await _claims(bench, "serial", 200, lambda: bench.many(int(100 * scale), 1))
+    await _claims(bench, "serial", int(200 * scale), lambda: bench.many(int(100 * scale), 1))
 
 
 async def frozen(bench: Bench, scale: float) -> None:
     """Back to back, refill frozen."""
-    await _claims(bench, "serial, frozen", 200, lambda: bench.many(int(100 * scale), 1), frozen=True)
+    await _claims(bench, "serial, frozen", int(200 * scale), lambda: bench.many(int(100 * scale), 1), frozen=True)
 
 
 async def flight20(bench: Bench, scale: float) -> None:
     """20 in flight."""
-    await _claims(bench, "20 in flight", 500, lambda: bench.many(int(400 * scale), 20))
+    await _claims(bench, "20 in flight", int(500 * scale), lambda: bench.many(int(400 * scale), 20))
 
 
 async def flight75(bench: Bench, scale: float) -> None:
     """75 in flight."""
-    await _claims(bench, "75 in flight", 500, lambda: bench.many(int(400 * scale), 75))
+    await _claims(bench, "75 in flight", int(500 * scale), lambda: bench.many(int(400 * scale), 75))
 
 
 async def burst(bench: Bench, scale: float) -> None:
     """300 at once on a pool of 400."""
-    await _claims(bench, "burst 300", 400, lambda: bench.many(int(300 * scale), 300))
+    await _claims(bench, "burst 300", int(400 * scale), lambda: bench.many(int(300 * scale), 300))
 
 
 async def gone(bench: Bench, scale: float) -> None:
     """300 at once, every client gone after two seconds (and after 0.4, so that most are)."""
     count = int(300 * scale)
-    await _claims(bench, "burst 300, gone 2 s", 400, lambda: bench.many(count, 300, 2.0))
-    await _claims(bench, "burst 300, gone 0.4 s", 400, lambda: bench.many(count, 300, 0.4))
+    await _claims(bench, "burst 300, gone 2 s", int(400 * scale), lambda: bench.many(count, 300, 2.0))
+    await _claims(bench, "burst 300, gone 0.4 s", int(400 * scale), lambda: bench.many(count, 300, 0.4))
 
 
 async def empty(bench: Bench, scale: float) -> None:
     """No stock at all."""
     await _claims(bench, "empty pool, 20 in flight", 0, lambda: bench.many(int(300 * scale), 20))
+
+
+async def rolling(bench: Bench, scale: float) -> None:
+    """A pool of 1,000 changes its template while it is claimed from: no claim fails, no claimed sandbox is touched."""
+    count = int(1000 * scale)
+    await bench.resize(count)
+    bench.audit.mark()
+    before = bench.system.cpu()
+    template = (await bench.cluster.get(SANDBOXSET, *POOL, type=dict))["spec"]["template"]
+    template["metadata"] = {"annotations": {"rolled": str(time.time_ns())}}
+    began = time.perf_counter()
+    await bench.cluster.patch(SANDBOXSET, *POOL, {"spec": {"template": template}})
+    claims = await bench.paced(int(100 * scale), 0.1)
+    while True:
+        status = (await bench.cluster.get(SANDBOXSET, *POOL)).status
+        if status.updated_available_replicas == count == status.replicas:
+            break
+        assert time.perf_counter() - began < SLOW_POD + count / 3, f"the update is stuck at {status}"
+        await asyncio.sleep(0.1)
+    took = time.perf_counter() - began
+    await bench.quiet()
+    alive = {item.meta.labels.get(SANDBOX_ID) for item in (await bench.cluster.list(SANDBOX, POOL[0])).items}
+    lost = len(set(claims.ids) - alive)
+    assert lost == 0, f"{lost} claimed sandboxes were deleted by the update"
+    await bench.report(f"rolling update of {count}", claims, before, refill=round(took, 2))
+    await bench.kill(claims)
 
 
 async def sync(bench: Bench, scale: float) -> None:
@@ -317,7 +344,7 @@ async def _reconciled(bench: Bench) -> float:
 
 SCENARIOS = {
     one.__name__: one
-    for one in (alone, member, paced, serial, frozen, flight20, flight75, burst, gone, empty, sync)
+    for one in (alone, member, paced, serial, frozen, flight20, flight75, burst, gone, empty, rolling, sync)
 }  # fmt: skip
 
 
@@ -358,10 +385,13 @@ def main() -> None:
     """Parse, enter a namespace, measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", default=[name for name in SCENARIOS if name != "sync"]
+        "scenarios",
+        nargs="*",
+        metavar="SCENARIO",
+        default=[name for name in SCENARIOS if name not in ("rolling", "sync")],
     )
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on the numbers of claims")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the sizes of pools and numbers of claims")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     parser.add_argument("--keep", action="store_true", help="keep logs and data")
     options = parser.parse_args()
