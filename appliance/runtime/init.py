@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from appliance.runtime import markers
 from appliance.runtime.auth import UNAUTHORIZED
 from appliance.runtime.http import HttpError, Request, respond
 from appliance.runtime.settings import RuntimeSettings
@@ -47,6 +48,8 @@ async def serve_init(
     instant = None if body.timestamp is None else nanoseconds(body.timestamp)
     if instant is None or state.last_init is None or instant > state.last_init:
         _apply(body, instant, state)
+        if settings.marker_root is not None:
+            markers.write(settings.marker_root, state.env)
         if channel is not None:
             channel.save_state(state.snapshot())
     headers = ((b"x-envd-version", settings.envd_version.encode()), (b"cache-control", b"no-store"))

@@ -8,11 +8,11 @@ of a postStart hook: it puts the supervisor in the background, waits until it an
 from __future__ import annotations
 
 import argparse
-import http.client
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from appliance.runtime.settings import RuntimeSettings
@@ -63,13 +63,13 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Runtim
         path=environ.get("PATH") or defaults.path,
         system_env=system,
         interpreter=not options.no_interpreter,
+        marker_root=Path("/"),
     )
 
 
 def _serve(settings: RuntimeSettings) -> int:
     from appliance.runtime import supervisor
 
-    supervisor.preload()
     supervisor.run(settings, None)
 
 
@@ -117,6 +117,8 @@ def _background(settings: RuntimeSettings, log: str) -> int:
 
 
 def _healthy(settings: RuntimeSettings) -> bool:
+    import http.client  # here: ``serve`` never asks, and its time to the first answer is counted
+
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
     connection = http.client.HTTPConnection(host, settings.envd_port, timeout=2)
     try:

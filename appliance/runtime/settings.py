@@ -35,6 +35,8 @@ class RuntimeSettings:
     tunnel: bool = True
     """Serve the loopback tunnel at all."""
     envd_version: str = ENVD_VERSION
+    marker_root: Path | None = None
+    """Where ``/init`` writes the marker files (``markers.py``): the sandbox's root; None: nowhere."""
 
     etc: Path = Path("/etc")
     """Directory of the ``passwd`` and ``group`` that name the sandbox's users."""

@@ -44,8 +44,13 @@ def run(settings: RuntimeSettings, main: MainCommand | None = None) -> NoReturn:
     """Be the sandbox's first process: serve, fork kernels, run ``main``; exits with its code, else on SIGTERM with 0.
 
     The caller has no threads and no running event loop. Signal dispositions and the wake-up descriptor are replaced.
+    Without a ``preload()`` before, only what the server needs is imported first, and the kernel's half while the
+    server answers already.
     """
-    preload()
+    from appliance.runtime.supervise import imports
     from appliance.runtime.supervise.loop import Supervisor
 
-    Supervisor(settings, main).run()
+    if not _preloaded:
+        imports.server(interpreter=settings.interpreter)
+        gc.freeze()
+    Supervisor(settings, main).run(preload if settings.interpreter else None)

@@ -107,4 +107,6 @@ def _become_container(spawn: Spawn) -> NoReturn:
     # HOME and PATH are each user's own; given here they would be everybody's.
     inherited = {name: value for name, value in spawn.env.items() if name not in ("HOME", "PATH")}
     etc = Path(str(spawn.runtime.pop("etc", "/etc")))
-    run(RuntimeSettings(system_env=inherited, etc=etc, **spawn.runtime), main)  # type: ignore[arg-type]
+    # Without a root of its own the container's root is the box's, which is not to be marked as a sandbox.
+    root = None if spawn.root is None else Path("/")
+    run(RuntimeSettings(system_env=inherited, etc=etc, marker_root=root, **spawn.runtime), main)  # type: ignore[arg-type]

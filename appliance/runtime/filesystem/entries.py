@@ -7,6 +7,7 @@ reads passwd no time at all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -35,9 +36,10 @@ _LETTERS: Final = (
 
 
 class Describer:
-    """Describes entries for one request."""
+    """Describes entries for one request; ``reduced``: name, type and path only."""
 
-    def __init__(self, users: Users) -> None:
+    def __init__(self, users: Users, *, reduced: bool = False) -> None:
+        self._reduced = reduced
         self._owners = users.user_names()
         self._groups = users.group_names()
         self._permissions: dict[int, str] = {}
@@ -46,8 +48,11 @@ class Describer:
         """The entry at ``path``; ``status`` is its ``lstat``. Raises ``OSError``."""
         status = os.lstat(path) if status is None else status
         mode = status.st_mode
+        name = os.path.basename(path.rstrip("/")) or "/"
+        if self._reduced:
+            return _reduced(name, path, mode)
         info = EntryInfo(
-            name=os.path.basename(path.rstrip("/")) or "/",
+            name=name,
             type=_file_type(mode),
             path=path,
             size=str(status.st_size),
@@ -68,6 +73,14 @@ class Describer:
         if text is None:
             text = self._permissions[mode] = permission_text(mode)
         return text
+
+
+def _reduced(name: str, path: str, mode: int) -> EntryInfo:
+    info = EntryInfo(name=name, type=_file_type(mode), path=path)
+    if stat.S_ISLNK(mode):
+        with contextlib.suppress(OSError):
+            info.type = _file_type(os.stat(path).st_mode)
+    return info
 
 
 def permission_text(mode: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from appliance.runtime.connect.call import Call
 from appliance.runtime.connect.rpc import Method, ServerStream, Sink, Unary
@@ -14,6 +15,8 @@ from appliance.runtime.filesystem.entries import Describer
 from appliance.runtime.filesystem.failures import rpc_error
 from appliance.runtime.filesystem.watchers import Watchers
 
+_OLD_CLIENT: Final = "connect-python"
+"""In the User-Agent of the oldest Python SDKs."""
 _KEEPALIVE = m.WatchDirResponse(keepalive=m.Nothing())
 
 
@@ -43,11 +46,16 @@ class FilesystemService:
             prefix + "RemoveWatcher": Unary(m.WatcherId, self.remove_watcher),
         }
 
+    def _describer(self, call: Call) -> Describer:
+        """SDKs of 2023 and before break on members of ``EntryInfo`` they do not know."""
+        reduced = _OLD_CLIENT in call.request.headers.get("user-agent", "")
+        return Describer(self._context.users, reduced=reduced)
+
     async def stat(self, call: Call, request: m.PathRequest) -> m.EntryResponse:
         """Describe one entry."""
         path = self._context.rpc_path(request.path, self._context.rpc_user(call))
         try:
-            return m.EntryResponse(entry=Describer(self._context.users).entry(path))
+            return m.EntryResponse(entry=self._describer(call).entry(path))
         except OSError as error:
             raise rpc_error(error, path) from None
 
@@ -57,7 +65,7 @@ class FilesystemService:
         path = self._context.rpc_path(request.path, user)
         try:
             directories.make_directory(path, user)
-            return m.EntryResponse(entry=Describer(self._context.users).entry(path))
+            return m.EntryResponse(entry=self._describer(call).entry(path))
         except OSError as error:
             raise rpc_error(error, path) from None
 
@@ -68,14 +76,14 @@ class FilesystemService:
         destination = self._context.rpc_path(request.destination, user)
         try:
             directories.move(source, destination, user)
-            return m.EntryResponse(entry=Describer(self._context.users).entry(destination))
+            return m.EntryResponse(entry=self._describer(call).entry(destination))
         except OSError as error:
             raise rpc_error(error, source) from None
 
     async def list_dir(self, call: Call, request: m.ListDirRequest) -> m.ListDirResponse:
         """List a directory to a depth; 0 means 1. In a thread, because trees can be large."""
         path = self._context.rpc_path(request.path, self._context.rpc_user(call))
-        describer = Describer(self._context.users)
+        describer = self._describer(call)
         try:
             entries = await asyncio.to_thread(directories.list_directory, path, request.depth or 1, describer)
         except OSError as error:

@@ -16,13 +16,12 @@ _SERVER: Final = (
     "uvicorn.lifespan.on",
     "uvicorn.loops.asyncio",
     "uvicorn.protocols.http.httptools_impl",
-    "zmq.asyncio",
     "appliance.runtime.server",
-    "appliance.runtime.interpreter.app",
 )
+_INTERPRETER: Final = ("zmq.asyncio", "appliance.runtime.interpreter.app")
 
 
-def server() -> None:
-    """Import the server's modules. Raises ``ImportError``."""
-    for name in _SERVER:
+def server(*, interpreter: bool = True) -> None:
+    """Import the server's modules, with or without the code interpreter's. Raises ``ImportError``."""
+    for name in _SERVER + (_INTERPRETER if interpreter else ()):
         importlib.import_module(name)

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -66,8 +67,12 @@ class Supervisor:
         self._poll = select.poll()
         self._wake_r, self._wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
-    def run(self) -> NoReturn:
-        """Supervise until the sandbox ends, then exit with the main command's code."""
+    def run(self, preload: Callable[[], None] | None = None) -> NoReturn:
+        """Supervise until the sandbox ends, then exit with the main command's code.
+
+        ``preload`` makes this process ready to fork kernels. It is called once the server is on its way: requests for
+        kernels wait for it in the socket.
+        """
         title.show("appliance: sandbox", "sandbox")
         child.adopt_orphans()
         self._install_signals()
@@ -75,6 +80,8 @@ class Supervisor:
         self._start_server()
         if self._main is not None:
             self._main_pid = self._main.start()
+        if preload is not None:
+            preload()
         while not self._finished():
             self._tick()
         self._kill_rest()

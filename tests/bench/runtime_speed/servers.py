@@ -112,6 +112,8 @@ class Alone:
             time.sleep(0.002)
         self.seconds = time.perf_counter() - began
         self.pids = [self._process.pid, *children(self._process.pid)]
+        self.cpu = sum(cpu_seconds(pid) for pid in self.pids)
+        """Seconds of processor until then, of supervisor and server."""
 
     def stop(self) -> None:
         """SIGTERM, as a container's end does."""

@@ -213,3 +213,13 @@ async def test_watch_deadline(envd):
     with pytest.raises(envd.StreamError) as caught:
         await stream.rest()
     assert caught.value.code == "deadline_exceeded"
+
+
+async def test_the_oldest_clients_get_name_type_and_path(envd):
+    """A User-Agent of connect-python is answered without the members its SDK does not know."""
+    (envd.home / "f").write_text("x")
+    headers = {"user_agent": "connect-python"}
+    stat = (await envd.rpc("filesystem.Filesystem/Stat", {"path": "f"}, **headers)).json()["entry"]
+    assert stat == {"name": "f", "type": "FILE_TYPE_FILE", "path": str(envd.home / "f")}
+    listed = (await envd.rpc("filesystem.Filesystem/ListDir", {"path": "."}, **headers)).json()["entries"]
+    assert listed == [stat]

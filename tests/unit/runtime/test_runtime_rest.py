@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from dataclasses import replace
 
+import httpx
 import pytest
 
+from appliance.runtime.server import Runtime
 from appliance.runtime.settings import RuntimeSettings
 from appliance.runtime.state import RuntimeState
 
@@ -216,3 +219,28 @@ seen.append([wait(a.pid, "S"), state(b.pid)])
 print(json.dumps(seen))
 a.kill(); b.kill()
 """
+
+
+@pytest.fixture
+def marked(settings, tmp_path):
+    """Settings that write marker files below a directory."""
+    return replace(settings, marker_root=tmp_path)
+
+
+async def test_init_leaves_the_marker_files(marked, tmp_path):
+    """Programs find the ids in /run/e2b and /.e2b; a link that a user left in their place is replaced, not followed."""
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (tmp_path / ".e2b").symlink_to(victim)
+    runtime = Runtime(marked, RuntimeState(marked))
+    await runtime.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{runtime.ports['envd']}") as http:
+            variables = {"E2B_SANDBOX": "true", "E2B_SANDBOX_ID": "i1", "E2B_TEMPLATE_ID": "base"}
+            assert (await http.post("/init", json={"envVars": variables})).status_code == 204
+    finally:
+        await runtime.stop()
+    written = {path.name: path.read_text() for path in (tmp_path / "run/e2b").iterdir()}
+    assert written == {f".{name}": value for name, value in variables.items()}
+    assert (tmp_path / ".e2b").read_text() == "ENV_ID=base\nTEMPLATE_ID=base\n"
+    assert victim.read_text() == "untouched"
