@@ -1,6 +1,6 @@
 """The files by which programs recognise a sandbox of the original service and read its ids without its environment.
 
-``/run/e2b/.E2B_SANDBOX``, ``.E2B_SANDBOX_ID`` and ``.E2B_TEMPLATE_ID`` hold one value each, ``/.e2b`` has ``ENV_ID`` and
+``/run/e2b/.E2B_SANDBOX``, ``.E2B_SANDBOX_ID``, ``.E2B_TEMPLATE_ID`` hold one value each, ``/.e2b`` has ``ENV_ID`` and
 ``TEMPLATE_ID`` as lines. Written after each ``/init``. ``BUILD_ID``, the third line of the original, is left out: the
 runtime does not know it. Source: contract §2.8.
 """
