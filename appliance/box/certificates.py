@@ -52,10 +52,54 @@ def ensure_domain(directory: Path, name: str, write: WriteSecret) -> None:
 
 def _ensure_authority(directory: Path, write: WriteSecret) -> None:
     certificate, private = directory / "ca.crt", directory / "ca.key"
-    if not (certificate.exists() and private.exists()):
+    if not (certificate.exists() and private.exists()) or _ends_soon(certificate):
         key = ec.generate_private_key(ec.SECP256R1())
         write(private, _pem(key))
         write(certificate, _certificate(_authority(key, datetime.now(UTC))))
+
+
+def _ends_soon(path: Path) -> bool:
+    return datetime.now(UTC) > x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc - RENEW_BEFORE
+
+
+def facts(path: Path) -> tuple[datetime, str]:
+    """The end of a certificate's life, and its SHA-256 fingerprint as browsers and openssl show it."""
+    held = x509.load_pem_x509_certificate(path.read_bytes())
+    return held.not_valid_after_utc, held.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def check(certificate: Path, private: Path, name: str) -> None:
+    """Make sure that a certificate of the user's serves the names below ``name`` now.
+
+    Raises:
+        ValueError: it does not, with the reason, or one of the files is no PEM of its kind.
+        OSError: a file cannot be read.
+    """
+    try:
+        held = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except ValueError:
+        raise ValueError(f"--tls-cert: {certificate} is no certificate in PEM") from None
+    try:
+        key = serialization.load_pem_private_key(private.read_bytes(), None)
+    except (ValueError, TypeError):
+        raise ValueError(f"--tls-key: {private} is no private key in PEM without a password") from None
+    form, plain = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    if key.public_key().public_bytes(form, plain) != held.public_key().public_bytes(form, plain):
+        raise ValueError(f"--tls-key: {private} is not the key of {certificate}")
+    if datetime.now(UTC) > held.not_valid_after_utc:
+        raise ValueError(f"--tls-cert: {certificate} has expired on {held.not_valid_after_utc:%Y-%m-%d}")
+    covered = {one.lower() for one in _dns_names(held)}
+    if f"*.{name}" not in covered:  # the bare name is asked for by nobody: the API is api.NAME
+        shown = ", ".join(sorted(covered)) or "no DNS name"
+        raise ValueError(f"--tls-cert: {certificate} is for {shown}; the API and sandboxes need *.{name}")
+
+
+def _dns_names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.DNSName)
 
 
 def _ensure_leaf(directory: Path, stem: str, hosts: list[str], write: WriteSecret) -> None:

@@ -30,6 +30,8 @@ from appliance.config import BoxSettings
 logger = logging.getLogger(__name__)
 
 READY_TIMEOUT = 60.0
+RENEWAL_INTERVAL = 6 * 3600.0
+"""Seconds between looks at how long the domain's certificate is still good."""
 
 
 class Box:
@@ -182,12 +184,16 @@ async def running(settings: BoxSettings) -> AsyncIterator[Box]:
                 name = parse_domain(settings.domain, "--domain").name
                 answer = answered_address(settings.gateway.tls_listen or settings.gateway.listen)
                 await stack.enter_async_context(resolver.serving(settings.dns_listen, name, answer))
-            keeper = asyncio.create_task(logs.bound(layout.logs), name="logs")
+            keepers = [
+                asyncio.create_task(logs.bound(layout.logs), name="logs"),
+                asyncio.create_task(keep_renewed(settings, layout), name="certificate"),
+            ]
             try:
                 await box.start()
                 yield box
             finally:
-                keeper.cancel()
+                for keeper in keepers:
+                    keeper.cancel()
                 await asyncio.shield(box.stop())
                 layout.endpoints.unlink(missing_ok=True)
 
@@ -214,6 +220,16 @@ def with_certificate(settings: BoxSettings, layout: Layout) -> BoxSettings:
     certificates.ensure_domain(layout.tls, parse_domain(settings.domain, "--domain").name, write_private)
     own = replace(gateway, tls_cert=layout.tls / "domain.crt", tls_key=layout.tls / "domain.key")
     return replace(settings, gateway=own)
+
+
+async def keep_renewed(settings: BoxSettings, layout: Layout, interval: float = RENEWAL_INTERVAL) -> None:
+    """Renew the domain's certificate before its end, until cancelled; the gateway notices the new files by itself."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            await asyncio.to_thread(with_certificate, settings, layout)
+        except (OSError, ValueError) as error:
+            logger.error("the certificate of %s could not be renewed: %s", settings.domain, error)
 
 
 def client_domain(settings: BoxSettings) -> str | None:

@@ -20,6 +20,7 @@ from appliance.gateway.dial import Dialer
 from appliance.gateway.hub import Hub
 from appliance.gateway.routes import Routes
 from appliance.gateway.stats import Stats
+from appliance.gateway.tls import Certificate
 
 BACKLOG = 2048
 """Connections the kernel queues while the loop is busy."""
@@ -37,6 +38,7 @@ class Gateway:
         self._hub: Hub | None = None
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
+        self._certificate: Certificate | None = None
         self.on_receipt: Callable[[str, bool], None] | None = None
         """Set before ``start``: (number, delivered), once for each request that carried ``X-Appliance-Receipt``."""
 
@@ -52,7 +54,8 @@ class Gateway:
             ValueError: ``listen`` is not HOST:PORT, or only one of ``tls_cert`` and ``tls_key`` is set.
             OSError: the address is taken or not ours, or a TLS file cannot be read (``ssl.SSLError`` is one).
         """
-        context = tls_context(self._settings.tls_cert, self._settings.tls_key)
+        self._certificate = Certificate.of(self._settings.tls_cert, self._settings.tls_key)
+        context = self._certificate.context if self._certificate is not None else None
         second = self._settings.tls_listen
         if second is not None and context is None:
             raise ValueError("tls_listen needs tls_cert and tls_key")
@@ -129,6 +132,8 @@ class Gateway:
         assert hub is not None
         hub.now = now = hub.loop.time()
         hub.pool.expire(now)
+        if self._certificate is not None:
+            self._certificate.refresh(now)
         for client in list(hub.clients):
             client.sweep(now)
         self.stats.open_connections = len(hub.clients)
@@ -145,16 +150,3 @@ def _interval(settings: GatewaySettings) -> float:
         settings.upstream_idle_timeout,
     )
     return max(0.01, min(1.0, shortest / 4))
-
-
-def tls_context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """A server context that offers HTTP/1.1 only by ALPN, so that HTTP/2 clients fall back. None without files."""
-    if cert is None and key is None:
-        return None
-    if cert is None or key is None:
-        raise ValueError("tls_cert and tls_key must be set together")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
