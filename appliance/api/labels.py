@@ -102,6 +102,8 @@ KEY_STORE_SECRET: Final = "e2b-key-store"
 # The runtime ------------------------------------------------------------------------------------------------------
 WORKSPACE_ENV: Final = "AGENT_RUNTIME_WORKSPACE"
 """Environment variable of a container that wants the runtime; value: mount path of the shared volume."""
+AGENT_RUNTIME: Final = "agent-runtime"
+"""Name in ``spec.runtimes`` that asks for the runtime; the only one there is."""
 RUNTIME_ENTRY: Final = "appliance-runtime"
 """Base name of the program in the workspace that the postStart hook runs: ``[WORKSPACE/appliance-runtime, start]``."""
 IMAGE_PROGRAM: Final = "/opt/appliance/appliance"

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from appliance.api import conditions, kinds, labels
 from appliance.api.conditions import INPLACE_UPDATE, READY, Phase, Reason
 from appliance.api.quantities import quantity
@@ -138,8 +140,14 @@ def diverged_spec(found: SandboxTemplate, update: Update) -> dict[str, Any]:
     wanted = updated(template, update)
     if wanted == template:
         return {}
-    claims = {"volumeClaimTemplates": found.spec.volume_claim_templates} if found.spec.volume_claim_templates else {}
-    return {"template": wanted, "templateRef": None, **claims}
+    spec = found.spec
+    kept = {
+        "volumeClaimTemplates": spec.volume_claim_templates,
+        "pauseStrategy": msgspec.to_builtins(spec.pause_strategy),
+        "persistentContents": spec.persistent_contents,
+        "runtimes": msgspec.to_builtins(spec.runtimes),
+    }
+    return {"template": wanted, "templateRef": None, **{key: value for key, value in kept.items() if value}}
 
 
 def _answered(sandbox: Sandbox, generation: int) -> bool:

@@ -27,6 +27,7 @@ from appliance.api.structs import (
 from appliance.claims.newborn import system_key
 from appliance.claims.updating import Update
 from appliance.controller.condition_list import with_condition
+from appliance.controller.revision import unknown_runtime
 
 SET_GRACE = timedelta(seconds=5)
 """How long a claim waits for a SandboxSet that is not there: both may have been applied in one file."""
@@ -90,6 +91,8 @@ def invalid(claim: SandboxClaim) -> str:
         return problem
     if spec.dynamic_volumes_mount:
         return "spec.dynamicVolumesMount: not supported by this version; nothing was claimed"
+    if problem := unknown_runtime(spec.runtimes):
+        return problem
     for key in spec.labels:
         if system_key(key) and key != labels.ALLOW_INTERNET:
             return f"spec.labels[{key}]: expected keys outside {labels.GROUP}/, which the system sets itself"

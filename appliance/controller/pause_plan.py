@@ -20,8 +20,8 @@ from appliance.controller.sandbox_seen import Act, Decision, Seen, ended, lost, 
 def start_pause(seen: Seen, pod: Pod) -> Decision:
     """Freeze: everything happens to the pod first, and Paused is written once it is true. Stop: Paused comes first."""
     try:
-        files = files_only(seen.sandbox)
-        kind = pause_kind(seen.sandbox.spec, freezer=seen.freezer, keeps_files=seen.keeps_files, files=files)
+        spec, files = seen.effective or seen.sandbox.spec, files_only(seen.sandbox)
+        kind = pause_kind(spec, freezer=seen.freezer, keeps_files=seen.keeps_files, files=files)
     except Unpausable as error:
         status = mark(seen, mirror(seen, pod), SANDBOX_PAUSED, False, Reason.FAILED, str(error))
         return Decision(msgspec.structs.replace(status, message=str(error)))

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from appliance.api import labels
-from appliance.api.structs import Sandbox
+from appliance.api.structs import RuntimeRef, Sandbox
 from appliance.claims.personalise import pod_labels
+from appliance.controller.injection import inject
 from appliance.controller.inplace import immutable_part
 from appliance.controller.revision import TemplateProblem
 
@@ -24,15 +25,17 @@ def pod_body(
     *,
     template_hash: str,
     runtime_image: str | None,
+    runtimes: Sequence[RuntimeRef] = (),
 ) -> dict[str, Any]:
     """Body of the pod. ``template`` is a PodTemplateSpec, ``volume_claims`` are PVC templates.
 
-    Raises TemplateProblem naming the field that makes a pod impossible.
+    ``runtimes`` are injected. Raises TemplateProblem naming the field that makes a pod impossible.
     """
     spec = copy.deepcopy(dict(template.get("spec") or {}))
     containers = spec.get("containers")
     if not isinstance(containers, list) or not containers:
         raise TemplateProblem("template.spec.containers: expected at least one container")
+    inject(spec, runtimes, runtime_image)
     for number, container in enumerate(containers):
         _start_runtime(container, f"template.spec.containers[{number}]")
     if runtime_image:

@@ -8,12 +8,14 @@ a valid label value, and no word by accident.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from appliance.api.structs import SandboxSet, SandboxTemplate
+from appliance.api import labels
+from appliance.api.structs import RuntimeRef, SandboxSet, SandboxTemplate
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -51,6 +53,11 @@ def effective_spec(owner: SandboxSet, referenced: SandboxTemplate | None) -> dic
         raise TemplateProblem("spec.template and spec.templateRef: expected exactly one, got both")
     if spec.template_ref is not None and referenced is None:
         raise TemplateProblem(f"spec.templateRef.name: SandboxTemplate {spec.template_ref.name!r} does not exist")
+    for number, runtime in enumerate(spec.runtimes):
+        if runtime.name != labels.AGENT_RUNTIME:
+            raise TemplateProblem(
+                f"spec.runtimes[{number}].name: expected {labels.AGENT_RUNTIME}, got {runtime.name!r}"
+            )
     base = referenced.spec if referenced is not None else None
     template = spec.template if base is None else base.template
     if not template:
@@ -63,6 +70,14 @@ def effective_spec(owner: SandboxSet, referenced: SandboxTemplate | None) -> dic
         "pauseStrategy": msgspec.to_builtins(spec.pause_strategy or (base.pause_strategy if base else None)),
     }
     return {key: value for key, value in full.items() if value}
+
+
+def unknown_runtime(runtimes: Sequence[RuntimeRef]) -> str:
+    """Names the first of ``spec.runtimes`` that does not exist here; empty when all do."""
+    for number, runtime in enumerate(runtimes):
+        if runtime.name != labels.AGENT_RUNTIME:
+            return f"spec.runtimes[{number}].name: expected {labels.AGENT_RUNTIME}, got {runtime.name!r}"
+    return ""
 
 
 def make_revision(owner: SandboxSet, referenced: SandboxTemplate | None, salt: int = 0) -> Revision:

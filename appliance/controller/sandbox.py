@@ -22,7 +22,7 @@ from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_acts import SandboxActs, Trouble
 from appliance.controller.sandbox_plan import Act, Seen, decide
 from appliance.controller.sandbox_status import SandboxStatusWriter
-from appliance.controller.template_source import change
+from appliance.controller.template_source import change, effective
 from appliance.controller.timers import Stroke, due, pause_patch
 from appliance.controller.world import Key, World
 from appliance.kube import errors
@@ -133,6 +133,7 @@ class SandboxController:
             initialised=pod is not None and self._acts.initialised(sandbox, pod),
             loss_confirmed=confirmed,
             trouble=trouble.message if trouble is not None else "",
+            effective=effective(self._world, sandbox),
             change=change(self._world, sandbox, pod) if pod is not None else None,
         )
 

@@ -14,7 +14,7 @@ from appliance.claims.personalise import init_body, stored_environment
 from appliance.controller import inplace, pod_body, pod_reading
 from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_plan import Act, Seen
-from appliance.controller.template_source import template_source
+from appliance.controller.template_source import effective, template_source
 from appliance.controller.world import Key, World
 from appliance.kube import errors
 
@@ -85,6 +85,7 @@ class SandboxActs:
             source.volume_claims,
             template_hash=source.hash,
             runtime_image=world.settings.runtime_image,
+            runtimes=effective(world, sandbox).runtimes,
         )
         for claim in pod_body.claim_bodies(sandbox, source.volume_claims):
             try:

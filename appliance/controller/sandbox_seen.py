@@ -11,7 +11,7 @@ import msgspec
 from appliance.api import conditions, labels, times
 from appliance.api.conditions import RUNTIME_INITIALIZED, Phase, Reason
 from appliance.api.corestructs import Pod
-from appliance.api.structs import PodInfo, Sandbox, SandboxStatus
+from appliance.api.structs import PodInfo, Sandbox, SandboxSpec, SandboxStatus
 from appliance.controller import pod_reading
 from appliance.controller.condition_list import with_condition, without
 from appliance.controller.inplace import Change, replaced
@@ -48,6 +48,8 @@ class Seen:
     loss_confirmed: bool = False
     trouble: str = ""
     """Why the pod could not be created or initialised last time."""
+    effective: SandboxSpec | None = None
+    """The sandbox's spec with what it leaves to its template filled in; None: as it is."""
     change: Change | None = None
     """What the pod lacks of the sandbox's present template."""
 

@@ -172,14 +172,22 @@ class SandboxClaimController:
             while pending:
                 done, pending = await asyncio.wait(pending, timeout=_SOON)
                 course.completed.update(task.result().sandbox.name for task in done if task.exception() is None)
+                if pending and not self._alive(claim):
+                    break  # nobody waits any more: what is under way is given up
                 if pending:
                     await self._report(claim.key, course)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if any(task.cancelled() for task in tasks):
+            return _RETRY
         failures = [error for task in tasks if (error := task.exception()) is not None]
         return self._after_failures(claim, course, failures)
+
+    def _alive(self, claim: SandboxClaim) -> bool:
+        current = self._world.claims.get(*claim.key)
+        return current is not None and current.uid == claim.uid and not current.meta.deletion_timestamp
 
     def _after_failures(self, claim: SandboxClaim, course: _Course, failures: Sequence[BaseException]) -> float | None:
         if not failures:
@@ -240,7 +248,7 @@ class SandboxClaimController:
             return False
         revision = self._world.templates.get(found.namespace, found.status.current_revision)
         template = revision.spec.template if revision is not None else found.spec.template
-        declared = any(runtime.name == "agent-runtime" for runtime in (*found.spec.runtimes, *claim.spec.runtimes))
+        declared = any(runtime.name == labels.AGENT_RUNTIME for runtime in (*found.spec.runtimes, *claim.spec.runtimes))
         return declared or pod_body.wants_runtime(template or {})
 
     # Status ---------------------------------------------------------------------------------------------------------

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from appliance.api import kinds, labels
 from appliance.api.corestructs import Pod
-from appliance.api.structs import Sandbox, SandboxTemplate
+from appliance.api.structs import Sandbox, SandboxSpec, SandboxTemplate
 from appliance.controller.inplace import Change, change_of
 from appliance.controller.revision import TemplateProblem, hash_of
 from appliance.controller.world import World
@@ -56,6 +58,20 @@ def change(world: World, sandbox: Sandbox, pod: Pod) -> Change | None:
         return None
     wanted = found.meta.labels.get(labels.TEMPLATE_HASH) or sandbox.meta.labels.get(labels.TEMPLATE_HASH)
     return change_of(found.spec.template, wanted or hash_of(found.spec.template), pod)
+
+
+def effective(world: World, sandbox: Sandbox) -> SandboxSpec:
+    """The sandbox's spec; how it is paused and what is injected, when it does not say, is what its template says."""
+    spec = sandbox.spec
+    found = world.templates.get(sandbox.namespace, spec.template_ref.name) if spec.template_ref is not None else None
+    if found is None:
+        return spec
+    return msgspec.structs.replace(
+        spec,
+        pause_strategy=spec.pause_strategy or found.spec.pause_strategy,
+        persistent_contents=spec.persistent_contents or found.spec.persistent_contents,
+        runtimes=spec.runtimes or found.spec.runtimes,
+    )
 
 
 async def _referenced(world: World, namespace: str, name: str) -> SandboxTemplate:

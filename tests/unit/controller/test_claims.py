@@ -110,6 +110,7 @@ async def test_ttl_deletes_only_the_claim(cluster):
         ({"inplaceUpdate": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}, "spec.inplaceUpdate.resources.limits"),
         ({"inplaceUpdate": {"resources": {"requests": {"cpu": "-1"}}}}, "spec.inplaceUpdate.resources.requests.cpu"),
         ({"dynamicVolumesMount": [{"mountPath": "/x", "pvName": "y"}]}, "spec.dynamicVolumesMount"),
+        ({"runtimes": [{"name": "csi"}]}, "spec.runtimes[0].name"),
         ({"labels": {labels.SANDBOX_ID: "mine"}}, "spec.labels"),
         ({"annotations": {labels.LOCK: "mine"}}, "spec.annotations"),
         ({"claimTimeout": "soon"}, "spec.claimTimeout"),
@@ -154,3 +155,30 @@ async def test_taken_before_a_crash_is_initialised_after_it(cluster):
     assert status(cluster)["claimedSandboxes"] == [{"name": name, "sandboxID": "iabc"}]
     ((path, _, body, _),) = cluster.runtime.calls
     assert path == "/init" and body["envVars"]["A"] == "b"
+
+
+async def test_a_deleted_claim_gives_up_what_is_under_way(cluster):
+    """Deleting a claim that still waits for its update stops it, and the sandbox it had taken goes."""
+    await full_pool(cluster, 1)
+    cluster.patch("sandboxsets", "ci", {"spec": {"scaleStrategy": {"maxUnavailable": 0}}})
+    claim(cluster, inplaceUpdate={"image": "other:1"})
+    await cluster.until(lambda: status(cluster)["phase"] == "Claiming")
+    assert status(cluster).get("claimedReplicas", 0) == 0
+    cluster.delete("sandboxclaims", "k")
+    await cluster.until(lambda: all(item["metadata"]["ownerReferences"] for item in cluster.server.of("sandboxes")))
+
+
+async def test_a_set_may_ask_for_the_runtime_by_name(cluster):
+    """spec.runtimes gives the pod sidecar, volume, variable and hook; claims initialise it; other names are refused."""
+    bare = {"spec": {"containers": [{"name": "main", "image": "x"}]}}
+    cluster.pool(1, template=bare, runtimes=[{"name": "agent-runtime"}])
+    await cluster.until(lambda: cluster.status()["availableReplicas"] == 1)
+    (pod,) = cluster.server.of("pods")
+    (main,) = pod["spec"]["containers"]
+    assert main["lifecycle"]["postStart"]["exec"]["command"] == ["/mnt/agent-runtime/appliance-runtime", "start"]
+    assert pod["spec"]["initContainers"][0]["restartPolicy"] == "Always"
+    claim(cluster)
+    await cluster.until(lambda: status(cluster)["phase"] == "Completed")
+    assert cluster.runtime.calls[0][0] == "/init"
+    cluster.patch("sandboxsets", "ci", {"spec": {"runtimes": [{"name": "csi"}]}})
+    await cluster.until(lambda: any("spec.runtimes[0].name" in c["message"] for c in cluster.status()["conditions"]))
