@@ -152,7 +152,7 @@ class Deck(App[None]):
         rows: Iterable[Any] = (
             world.pool_rows(now)
             if kind is PoolRow
-            else world.claim_rows()
+            else world.claim_rows(now)
             if kind is ClaimRow
             else filter(None, [world.find(row.key)])
         )

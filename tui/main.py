@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from tui.feed.live import LiveSource
@@ -16,8 +17,9 @@ from tui.feed.record import Recorder, read_recording
 from tui.feed.replay import Player
 from tui.feed.source import Source
 from tui.settings import TuiSettings, WebSettings
-from tui.view.cells import ASCII, UNICODE, Glyphs
+from tui.view.cells import ASCII, PLAIN, UNICODE, Glyphs
 
+ASCII_LOCALES = ("C", "POSIX")
 ONCE_TIMEOUT = 30.0
 """Seconds for the first lists with ``--once``."""
 
@@ -100,7 +102,18 @@ async def _once(source: Source, form: str) -> int:
     return 0
 
 
-def glyphs() -> Glyphs:
-    """Unicode where the terminal's encoding has it."""
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    return UNICODE if encoding.startswith("utf") and os.environ.get("TERM") != "linux" else ASCII
+def glyphs(env: Mapping[str, str] = os.environ, encoding: str | None = None) -> Glyphs:
+    """Unicode where the terminal has it; bars that need no colours where there are none.
+
+    Python itself writes UTF-8 also in the C locale (PEP 538, PEP 540), so the encoding alone does not tell: an operator
+    who says ``LANG=C`` wants ASCII. Without any locale, as in many containers, the encoding decides. A browser has
+    everything.
+    """
+    coerced = env.get("LC_CTYPE") == "C.UTF-8" and env.get("LANG") in ASCII_LOCALES
+    locale = env.get("LC_ALL") or ("" if coerced else env.get("LC_CTYPE")) or env.get("LANG") or ""
+    codeset = locale.partition(".")[2] or ("ascii" if locale in ASCII_LOCALES else "")
+    words = [one.lower().replace("-", "") for one in (codeset, encoding or sys.stdout.encoding or "ascii") if one]
+    browser = "web_driver" in env.get("TEXTUAL_DRIVER", "")
+    if not browser and (env.get("TERM") == "linux" or not all(word.startswith("utf") for word in words)):
+        return ASCII
+    return PLAIN if env.get("NO_COLOR") else UNICODE

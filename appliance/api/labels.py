@@ -92,6 +92,8 @@ SECURE: Final = "appliance.agents.kruise.io/secure"
 CHOSEN_IMAGE: Final = "appliance.agents.kruise.io/chosen-image"
 """Pod template annotation: names the container whose image a claim chose. The box's node, which takes its own root for
 images that nobody loaded, then insists on that one."""
+CLAIM_REPORT: Final = "appliance.agents.kruise.io/claim-report"
+"""ConfigMap in SYSTEM_NAMESPACE, value the role: where the time of its last claims went, see ``claimreport.py``."""
 
 SYSTEM_NAMESPACE: Final = "sandbox-system"
 SEED_SECRET: Final = "appliance-seed"

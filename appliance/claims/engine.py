@@ -28,6 +28,7 @@ from appliance.claims import delivery
 from appliance.claims.abandonment import Abandonment
 from appliance.claims.delivery import Attempt
 from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock, SandboxFailed, TemplateNotFound, UpdateFailed
+from appliance.claims.ledger import Course, Ledger
 from appliance.claims.personalise import init_body, personalise
 from appliance.claims.request import Claimed, ClaimRequest, Timings
 from appliance.claims.runtime_client import RuntimeClient
@@ -44,18 +45,6 @@ _DELIVERIES = 3
 """Sandboxes tried when a runtime turns out to be broken, before the claim fails."""
 _REVISION_WAIT = 5.0
 """Seconds for the controller to make the first revision of a new set."""
-
-
-@dataclass
-class _Course:
-    """What one claim has done so far."""
-
-    started: float
-    stage: str = "picking"
-    picked: float = 0.0
-    written: float = 0.0
-    ready: float = 0.0
-    conflicts: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +82,8 @@ class ClaimEngine:
         self._stock = Stock(sandboxes, sets, candidates=settings.candidates, clock=clock)
         self._abandonment = Abandonment(cluster, timeout=settings.cleanup_timeout)
         self._updater = Updater(cluster, sandboxes, timeout=settings.ready_timeout)
+        self.ledger = Ledger(clock)
+        """Where the time of the last claims went, and what is on its way."""
         self.outcomes: Counter[str] = Counter()
         """Claims by outcome: ``pool``, ``created``, or the name of the error; and ``conflicts``."""
 
@@ -103,18 +94,19 @@ class ClaimEngine:
         the caller is cancelled at any await, the sandbox that was taken is deleted (in the background, within
         ``cleanup_timeout``).
         """
-        course = _Course(time.perf_counter())
-        try:
-            async with asyncio.timeout(request.timeout):
-                claimed = await self._claim(request, course)
-        except TimeoutError as error:
-            self.outcomes["ClaimTimeout"] += 1
-            message = f"no sandbox of template {request.template!r} within {request.timeout:g} s (while {course.stage})"
-            raise ClaimTimeout(message) from error
-        except BaseException as error:
-            self.outcomes[type(error).__name__] += 1
-            raise
+        with self.ledger.course(request) as course:
+            try:
+                async with asyncio.timeout(request.timeout):
+                    claimed = await self._claim(request, course)
+            except TimeoutError as error:
+                self.outcomes["ClaimTimeout"] += 1
+                limit = f"within {request.timeout:g} s (while {course.stage})"
+                raise ClaimTimeout(f"no sandbox of template {request.template!r} {limit}") from error
+            except BaseException as error:
+                self.outcomes[type(error).__name__] += 1
+                raise
         self.outcomes[claimed.how] += 1
+        self.ledger.delivered(course, claimed)
         return claimed
 
     async def drain(self) -> None:
@@ -132,7 +124,7 @@ class ClaimEngine:
 
     # The course of a claim ------------------------------------------------------------------------------------------
 
-    async def _claim(self, request: ClaimRequest, course: _Course) -> Claimed:
+    async def _claim(self, request: ClaimRequest, course: Course) -> Claimed:
         failure: InitFailed | None = None
         for deliveries_left in reversed(range(_DELIVERIES)):
             try:
@@ -155,19 +147,20 @@ class ClaimEngine:
                 return self._answer(taken, token, course)
         raise AssertionError("the last delivery returns or raises")
 
-    async def _take(self, request: ClaimRequest, course: _Course) -> _Taken:
+    async def _take(self, request: ClaimRequest, course: Course) -> _Taken:
         """A pool member if there is one, else a sandbox made for this claim."""
-        course.stage = "picking"
+        course.stage, begun = "picking", time.perf_counter()
         taken = None
         async with self._slots:
+            course.queued += time.perf_counter() - begun
             while taken is None and (candidate := await self._stock.candidate(request)) is not None:
                 taken = await self._take_member(candidate, request, course)
         return await self._make(request, course) if taken is None else await self._updated(taken, request, course)
 
-    async def _take_member(self, candidate: Sandbox, request: ClaimRequest, course: _Course) -> _Taken | None:
+    async def _take_member(self, candidate: Sandbox, request: ClaimRequest, course: Course) -> _Taken | None:
         attempt = Attempt()
         patch = delivery.claim_patch(request, attempt, self._clock())
-        course.stage, course.picked = "writing", time.perf_counter()
+        course.stage, course.picked, course.lock = "writing", time.perf_counter(), attempt.lock
         with self._stock.trying(candidate):
             if request.update is not None and candidate.spec.template_ref is not None:
                 name = candidate.spec.template_ref.name
@@ -185,7 +178,7 @@ class ClaimEngine:
             return None
         return _Taken(sandbox, attempt, "pool")
 
-    async def _updated(self, taken: _Taken, request: ClaimRequest, course: _Course) -> _Taken:
+    async def _updated(self, taken: _Taken, request: ClaimRequest, course: Course) -> _Taken:
         """The sandbox once it has the image and resources asked for; one that cannot get them is given up.
 
         Raises UpdateFailed, SandboxFailed.
@@ -201,7 +194,7 @@ class ClaimEngine:
         course.ready = time.perf_counter()
         return replace(taken, sandbox=sandbox)
 
-    async def _personalise(self, taken: _Taken, request: ClaimRequest, course: _Course) -> str | None:
+    async def _personalise(self, taken: _Taken, request: ClaimRequest, course: Course) -> str | None:
         """Everything after the write; returns the access token the runtime now demands, if any."""
         course.stage = "initialising the runtime"
         token = access_token(self._seed, taken.attempt.sandbox_id) if request.secure and not request.skip_init else None
@@ -225,15 +218,16 @@ class ClaimEngine:
         stays; UpdateFailed, and then it is given up.
         """
         attempt = Attempt(sandbox.meta.labels.get(labels.SANDBOX_ID, ""), sandbox.meta.annotations.get(labels.LOCK, ""))
-        course = _Course(time.perf_counter())
+        course = Course(request)
         taken = _Taken(sandbox, attempt, "pool")
         made = labels.PRIORITY in sandbox.meta.annotations  # with its template from birth: nothing is changed in place
         await self._personalise(taken if made else await self._updated(taken, request, course), request, course)
 
-    def _answer(self, taken: _Taken, token: str | None, course: _Course) -> Claimed:
+    def _answer(self, taken: _Taken, token: str | None, course: Course) -> Claimed:
         end = time.perf_counter()
         timings = Timings(
-            pick=course.picked - course.started,
+            queue=course.queued,
+            pick=max(0.0, course.picked - course.started - course.queued),
             write=course.written - course.picked,
             ready=course.ready - course.written,
             personalise=end - course.ready,
@@ -245,7 +239,7 @@ class ClaimEngine:
 
     # Making ---------------------------------------------------------------------------------------------------------
 
-    async def _make(self, request: ClaimRequest, course: _Course) -> _Taken:
+    async def _make(self, request: ClaimRequest, course: Course) -> _Taken:
         """A sandbox of its own for this claim; raises NoStock, SandboxFailed."""
         if not request.create_on_no_stock:
             raise NoStock(f"template {request.template!r} has no available sandbox", 1.0)
@@ -255,12 +249,12 @@ class ClaimEngine:
         finally:
             self._making.release()
 
-    async def _turn(self, request: ClaimRequest, course: _Course) -> None:
+    async def _turn(self, request: ClaimRequest, course: Course) -> None:
         """Wait in line to make one, first come first served; raises NoStock when the line is too long or too slow."""
         full = f"template {request.template!r} has no available sandbox and {self._settings.max_create_in_flight} are"
         if self._making.locked() and self._waiting >= self._settings.max_create_waiting:
             raise NoStock(f"{full} being made", 2.0)
-        course.stage = "waiting in line to create a sandbox"
+        course.stage, begun = "waiting in line to create a sandbox", time.perf_counter()
         self._waiting += 1
         try:
             async with asyncio.timeout(self._settings.create_wait):
@@ -269,15 +263,16 @@ class ClaimEngine:
             raise NoStock(f"{full} being made", 2.0) from None
         finally:
             self._waiting -= 1
+            course.queued += time.perf_counter() - begun
 
-    async def _make_one(self, request: ClaimRequest, course: _Course) -> _Taken:
+    async def _make_one(self, request: ClaimRequest, course: Course) -> _Taken:
         owner = await self._with_revision(request)
         attempt = Attempt()
         patch = delivery.claim_patch(request, attempt, self._clock())
-        course.stage, course.picked = "creating a sandbox", time.perf_counter()
         if request.update is not None:
             revision = owner.status.current_revision
             patch["spec"] |= await self._updater.divergence(owner.namespace, revision, request.update)
+        course.stage, course.picked, course.lock = "creating a sandbox", time.perf_counter(), attempt.lock
         sandbox = None
         while sandbox is None:
             write = delivery.make(self._cluster, owner, patch, attempt.lock, timeout=self._settings.cleanup_timeout)

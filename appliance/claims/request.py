@@ -46,8 +46,10 @@ class ClaimRequest:
 class Timings:
     """Seconds spent in each stage; 0.0 for a stage that did not happen."""
 
+    queue: float = 0.0
+    """Waiting for a slot, and in the line of those who create."""
     pick: float = 0.0
-    """Waiting for a slot and choosing."""
+    """Choosing, with candidates that were lost to somebody faster."""
     write: float = 0.0
     """The guarded write (or the creation)."""
     ready: float = 0.0

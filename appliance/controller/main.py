@@ -68,7 +68,8 @@ async def work(world: World) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             background: list[Coroutine[Any, Any, None]] = [informer.run() for informer in world.informers]
-            for coroutine in (*background, world.events.run()):
+            report = engine.ledger.publish(world.cluster, "sandbox-controller")
+            for coroutine in (*background, world.events.run(), report):
                 group.create_task(coroutine)
             await world.synced()
             log.info("caches complete: %d sandboxes, %d sets", len(world.sandboxes.items()), len(world.sets.items()))

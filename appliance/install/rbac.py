@@ -52,8 +52,14 @@ CLUSTER: Final[dict[str, tuple[Rule, ...]]] = {
     ),
 }
 OWN: Final[dict[str, tuple[Rule, ...]]] = {
-    CONTROLLER: (("coordination.k8s.io", "leases", ("get", "create", "patch")),),
-    MANAGER: (("", "secrets", _READ),),
+    CONTROLLER: (
+        ("coordination.k8s.io", "leases", ("get", "create", "patch")),
+        ("", "configmaps", ("create", "patch")),  # the claim report: claims/ledger.py
+    ),
+    MANAGER: (
+        ("", "secrets", _READ),
+        ("", "configmaps", ("create", "patch")),
+    ),
 }
 
 

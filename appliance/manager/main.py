@@ -116,6 +116,7 @@ async def _serve(
         cluster, sandboxes=caches.sandboxes, sets=caches.sets, settings=settings.claims, seed=seed, clock=times.now
     )
     stack.push_async_callback(engine.drain)
+    tasks.add(asyncio.create_task(engine.ledger.publish(cluster, "sandbox-manager"), name="claim report"))
     keys = KeyStore(cluster, caches.secrets, times.now)
     if settings.initial_key_file is not None:
         await keys.adopt(settings.initial_key_file, name="initial", team=FIRST_TEAM)

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from appliance.api import corestructs, labels, structs, times
+from appliance.api import claimreport, corestructs, labels, structs, times
+from appliance.api.claimreport import Delivery, Failure, Waiting
 from appliance.kube.cluster import Cluster
 from tui.model.alerts import WatchHealth
 from tui.model.change import BY_PLURAL, WATCHED, Change
@@ -43,6 +44,7 @@ def sandbox(
     paused_done: bool = False,
     deleted: bool = False,
     claim: str = "",
+    lock: str = "",
 ) -> structs.Sandbox:
     """A Sandbox; in its pool unless ``claimed`` says when it was delivered."""
     own = {labels.POOL: pool, labels.TEMPLATE: pool, labels.CLAIMED: "true" if claimed else "false"}
@@ -50,6 +52,8 @@ def sandbox(
     if claimed is not None:
         own[labels.SANDBOX_ID] = f"i{name.replace('-', '')}0000000000000000000"[:21]
         notes = {labels.OWNER: "key-1", labels.CLAIM_TIMESTAMP: stamp(claimed, micro=True)}
+    if lock:
+        notes[labels.LOCK] = lock
     if on_demand:
         notes[labels.PRIORITY] = "100"
     if claim:
@@ -137,6 +141,13 @@ def node(name: str = "box", *, ready: bool = True) -> corestructs.Node:
     return msgspec.convert({"metadata": {"name": name}, "status": {"conditions": [told]}}, corestructs.Node)
 
 
+def report(at: float, name: str = "sandbox-manager-claims-0", **told: Any) -> corestructs.ConfigMap:
+    """A claim report."""
+    meta = {"name": name, "namespace": labels.SYSTEM_NAMESPACE, "uid": name}
+    body = {"metadata": meta, "data": claimreport.encode(claimreport.Report(at, **told))}
+    return msgspec.convert(body, corestructs.ConfigMap)
+
+
 _PLURAL = {kind.struct: kind.plural for kind in BY_PLURAL.values()}
 
 
@@ -165,7 +176,8 @@ def busy_changes() -> list[Change]:
     changes += [put(T0 - 200 + n, sandbox(f"py-aaaa{n}", at=T0 - 200 + n)) for n in range(6)]
     for index in range(3):
         at = T0 - 40 + 10 * index
-        item = sandbox(f"py-aaaa{index}", at=T0 - 200 + index, claimed=at, shutdown=T0 + 20 + 200 * index, version=2)
+        item = sandbox(f"py-aaaa{index}", at=T0 - 200 + index, claimed=at, shutdown=T0 + 20 + 200 * index, version=2,
+                       lock=f"lock-{index}")  # fmt: skip
         changes.append(put(at + 0.004 * (index + 1), item))
     changes.append(put(T0 - 100, sandbox("py-frozen", at=T0 - 190, claimed=T0 - 150, paused=True, version=2)))
     cold = sandbox("dry-pool-cold", at=T0 - 6, pool="dry-pool", claimed=T0 - 6, on_demand=True, phase="", ready=False)
@@ -176,6 +188,13 @@ def busy_changes() -> list[Change]:
     changes.append(put(T0 - 8, claim("batch", at=T0 - 8)))
     changes.append(put(T0 - 7.5, claim("batch", at=T0 - 8, wanted=3, got=1, started=T0 - 8)))
     changes.append(put(T0 - 3, claim("nobody", at=T0 - 3, template="absent")))
+    told = [
+        Delivery(f"lock-{n}", T0 - 40 + 10 * n + 0.02, 0.00001, 0.0006, 0.006 + n / 250, 0.0, 0.012, "pool")
+        for n in range(2)
+    ]
+    line = Waiting("default", "dry-pool", T0 - 4, "waiting in line to create a sandbox")
+    refused = Failure("default", "dry-pool", T0 - 12, 30.0, "NoStock", "template 'dry-pool' has no available sandbox")
+    changes.append(put(T0 - 2, report(T0 - 2, deliveries=told, waiting=[line], failures=[refused])))
     return sorted(changes, key=lambda change: change.at)
 
 

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 from appliance.api import labels
-from appliance.api.kinds import POD, Kind
+from appliance.api.kinds import CONFIGMAP, POD, Kind
 from appliance.api.structs import Object
 from appliance.config import KubeSettings
 from appliance.kube import credentials, errors
 from appliance.kube.cluster import Cluster
 from appliance.kube.informer import Informer
 from tui.model.alerts import WatchHealth
-from tui.model.change import WATCHED, Change
+from tui.model.change import OPTIONAL, WATCHED, Change
 from tui.model.world import World
 
 PROBE_PERIOD = 1.0
@@ -29,6 +29,12 @@ RETRY = 3.0
 """Seconds between two attempts to read unusable credentials."""
 PRIMARY = 3
 """So many of WATCHED must be listed before emptiness means anything."""
+
+
+SELECTORS = {
+    POD.plural: f"{labels.CREATED_BY}={labels.CREATED_BY_SANDBOX}",
+    CONFIGMAP.plural: labels.CLAIM_REPORT,
+}
 
 
 class LiveSource:
@@ -101,9 +107,8 @@ class LiveSource:
                 await asyncio.sleep(RETRY)
 
     def _informer(self, cluster: Cluster, kind: Kind[Object]) -> Informer[Object]:
-        selector = f"{labels.CREATED_BY}={labels.CREATED_BY_SANDBOX}" if kind.plural == POD.plural else ""
-        namespace = self._namespace if kind.namespaced else None
-        informer = Informer(cluster, kind, namespace=namespace, label_selector=selector)
+        selector = SELECTORS.get(kind.plural, "")
+        informer = Informer(cluster, kind, namespace=self._place(kind), label_selector=selector)
 
         def heard(old: Object | None, new: Object | None) -> None:
             item = new or old
@@ -113,6 +118,12 @@ class LiveSource:
         informer.subscribe(heard)
         self._informers[kind.plural] = informer
         return informer
+
+    def _place(self, kind: Kind[Object]) -> str | None:
+        """The namespace to look in; claim reports are in one of their own."""
+        if kind.plural in OPTIONAL:
+            return labels.SYSTEM_NAMESPACE
+        return self._namespace if kind.namespaced else None
 
     def _feed(self, change: Change) -> None:
         if self._tap is not None:
@@ -131,7 +142,7 @@ class LiveSource:
         """Ask for one object of the kind and note what comes back."""
         begin = time.monotonic()
         try:
-            await cluster.list(kind, self._namespace if kind.namespaced else None, limit=1)
+            await cluster.list(kind, self._place(kind), limit=1)
         except errors.Forbidden as error:
             self._note(kind.plural, "forbidden", error.message)
         except errors.NotFound:

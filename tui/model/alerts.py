@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tui.model.change import Key
+from tui.model.change import OPTIONAL, Key
 from tui.model.pools import PoolRow
 from tui.model.world import World
 
@@ -49,7 +49,7 @@ def alerts(world: World, pools: Iterable[PoolRow], watches: Iterable[WatchHealth
 def _watches(watches: Iterable[WatchHealth]) -> Iterable[Alert]:
     """One alert for all kinds that suffer from the same thing."""
     groups: dict[tuple[str, str], list[WatchHealth]] = {}
-    for watch in watches:
+    for watch in (one for one in watches if one.plural not in OPTIONAL):
         groups.setdefault((watch.state, watch.detail), []).append(watch)
         if watch.lag is not None and watch.lag > SLOW:
             yield Alert(2, f"watch of {watch.plural} lags", f"answers take {watch.lag:.1f} s")

@@ -23,8 +23,12 @@ WATCHED: Final[tuple[Kind[Object], ...]] = (
     kinds.POD,
     kinds.NODE,
     kinds.EVENT,
+    kinds.CONFIGMAP,
 )  # type: ignore[assignment]
-"""The kinds the flight deck follows; the first three are its subject, the others only explain them."""
+"""The kinds the flight deck follows; the first three are its subject, the others only explain them. Of ConfigMaps only
+the claim reports."""
+OPTIONAL: Final = frozenset({"configmaps"})
+"""What many may not see and nothing depends on: no reason for an alert."""
 BY_PLURAL: Final = {kind.plural: kind for kind in WATCHED}
 
 

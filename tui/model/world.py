@@ -8,29 +8,26 @@ so in one value. Each change costs a few dictionary operations; nothing grows wi
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import replace
 from hashlib import sha256
 
-from appliance.api import labels
+from appliance.api import claimreport, labels
 from appliance.api.corestructs import CoreEvent, Node, Pod
 from appliance.api.states import State
 from appliance.api.structs import SandboxClaim, SandboxSet
 from tui.model.change import Change, Key
-from tui.model.claims import ClaimRow, Sighting, claim_row, delivery_row
+from tui.model.claims import ClaimRow, Sighting, claim_row
+from tui.model.deliveries import DeliveryBook, lock_of
 from tui.model.meters import RateMeter
 from tui.model.pools import PoolBook, PoolRow, pool_row
 from tui.model.sandboxes import SandboxRow, epoch, restarts_of, sandbox_row
 from tui.model.timeline import MOMENTS_KEPT, Moment, seen_moments, timeline, told_moments
 
-RECENT = 1000
-"""Deliveries, ended claims and latencies remembered."""
 EVENTS = 2000
 """Cluster events remembered."""
 GONE = 200
 """Deleted sandboxes whose timeline is kept a while."""
-LIVE_MARGIN = 5.0
-"""Seconds: a stamp older than this when it arrives was not seen live."""
 
 
 class World:
@@ -49,15 +46,13 @@ class World:
         self.events: OrderedDict[Key, CoreEvent] = OrderedDict()
         self.books: defaultdict[Key, PoolBook] = defaultdict(PoolBook)
         self.states: Counter[State] = Counter()
-        self.deliveries: OrderedDict[str, ClaimRow] = OrderedDict()
-        self.latencies: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self.deliveries = DeliveryBook()
         self.sightings: dict[Key, Sighting] = {}
         self.pausing_since: dict[Key, float] = {}
         self.rate = RateMeter()
         self._members: defaultdict[Key, dict[Key, SandboxRow]] = defaultdict(dict)
         self._seen: dict[Key, list[Moment]] = {}
         self._gone: OrderedDict[Key, SandboxRow] = OrderedDict()
-        self._unready: dict[str, tuple[SandboxRow, float | None]] = {}
 
     # The reducer --------------------------------------------------------------------------------------------------
     def apply(self, change: Change) -> None:
@@ -78,6 +73,8 @@ class World:
                 self._on_node(change)
             case "events":
                 self._on_event(change)
+            case "configmaps":
+                self.deliveries.report(change.key, claimreport.decode(change.new) if change.new else None)
 
     def advance(self, now: float) -> None:
         """Take the samples that are due at ``now``, so that quiet pools have histories too."""
@@ -130,7 +127,7 @@ class World:
         self.sightings[change.key] = sight = _sighting(before, old, claim, change.at)
         if sight.ended is not None and before.ended is None:
             took = sight.ended - (sight.created or sight.ended)
-            self.latencies.append((change.at, took))
+            self.deliveries.took(claim.uid, change.at, took)
 
     def _on_sandbox(self, change: Change) -> None:
         old = self.sandboxes.get(change.key)
@@ -166,7 +163,7 @@ class World:
         if row.member and pool in self.books:
             self.books[pool].depth.set(at, self.books[pool].members[State.AVAILABLE])
         self.pausing_since.pop(row.key, None)
-        self._unready.pop(row.source.uid, None)
+        self.deliveries.gone(row)
         self._remember(row, None, at)
         self._gone[row.key] = row
         if len(self._gone) > GONE:
@@ -202,8 +199,8 @@ class World:
             book.refills.add(at if old is not None else _stamp(ready, at))
         if new.claimed_at is not None and (old is None or old.claimed_at != new.claimed_at):
             self._on_delivery(new, at, book)
-        elif new.source.uid in self._unready and new.state is not State.CREATING:
-            self._on_ready(new, at)
+        else:
+            self.deliveries.changed(new, at)
         if new.pausing:
             self.pausing_since.setdefault(new.key, at)
         else:
@@ -214,25 +211,8 @@ class World:
         book.claims.add(claimed)
         if not row.on_demand:
             book.hits.add(claimed)
-        live = 0 <= at - claimed < LIVE_MARGIN
-        seen = at if live else None
-        if row.source.meta.labels.get(labels.CLAIM_NAME):
-            return
-        if row.on_demand and row.state is State.CREATING:
-            self._unready[row.source.uid] = (row, seen)
-        elif live:
-            self.latencies.append((at, at - claimed))
-        self._file(row, delivery_row(row, seen, None))
-
-    def _on_ready(self, row: SandboxRow, at: float) -> None:
-        first, seen = self._unready.pop(row.source.uid)
-        self._file(row, delivery_row(replace(row, claimed_at=first.claimed_at), seen, at))
-        self.latencies.append((at, at - (first.claimed_at or at)))
-
-    def _file(self, row: SandboxRow, claim: ClaimRow) -> None:
-        self.deliveries[row.id or row.source.uid] = claim
-        if len(self.deliveries) > RECENT:
-            self.deliveries.popitem(last=False)
+        if not row.source.meta.labels.get(labels.CLAIM_NAME):
+            self.deliveries.delivered(row, at)
 
     def _remember(self, old: SandboxRow | None, new: SandboxRow | None, at: float) -> None:
         row = new or old
@@ -251,17 +231,23 @@ class World:
         """A row for every set."""
         return [pool_row(pool, self.books[key], now) for key, pool in self.sets.items()]
 
-    def claim_rows(self) -> list[ClaimRow]:
+    @property
+    def latencies(self) -> list[tuple[float, float]]:
+        """When claims ended and how long they took."""
+        return self.deliveries.latencies
+
+    def claim_rows(self, now: float) -> list[ClaimRow]:
         """SandboxClaims and deliveries, those in flight first, then the most recent first."""
         rows = [self._claim(claim) for claim in self.claims.values()]
-        rows += self.deliveries.values()
+        rows += self.deliveries.claim_rows(now)
         return sorted(rows, key=lambda row: (row.ended is not None, -row.started, row.key))
 
     def _claim(self, claim: SandboxClaim) -> ClaimRow:
         pool = (claim.namespace, claim.spec.template_name)
         stock = self.books[pool].members[State.AVAILABLE] if pool in self.sets else None
         members = list(self._members[claim.key].values()) if claim.key in self._members else []
-        return claim_row(claim, self.sightings.get(claim.key, Sighting()), members, stock)
+        told = [self.deliveries.told[lock] for lock in map(lock_of, members) if lock in self.deliveries.told]
+        return claim_row(claim, self.sightings.get(claim.key, Sighting()), members, stock, told)
 
     def find(self, key: Key) -> SandboxRow | None:
         """A sandbox, or how it was last seen."""
@@ -286,8 +272,8 @@ class World:
         parts = (
             sorted((key, row.state, row.reason, row.restarts, row.claimed_at) for key, row in self.sandboxes.items()),
             [self.pool_rows(self.at)],
-            self.claim_rows(),
-            list(self.latencies),
+            self.claim_rows(self.at),
+            self.latencies,
             sorted(self._seen.items()),
             sorted(self.events),
             sorted(self.nodes),

@@ -12,6 +12,7 @@ from tui.act.table import Action
 from tui.feed.replay import Player
 from tui.feed.source import Source
 from tui.model.alerts import WatchHealth
+from tui.model.change import OPTIONAL
 from tui.model.timeline import TONES
 from tui.view.cells import Cell, Glyphs, Piece, clock, span
 
@@ -46,7 +47,7 @@ class Situation:
 
 def condition(watches: Sequence[WatchHealth]) -> WatchHealth:
     """The watch that is worst off."""
-    return min(watches, key=lambda one: WORST.index(one.state))
+    return min((one for one in watches if one.plural not in OPTIONAL), key=lambda one: WORST.index(one.state))
 
 
 def title_line(source: Source, situation: Situation, glyphs: Glyphs, width: int) -> Cell:

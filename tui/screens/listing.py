@@ -292,4 +292,5 @@ class ClaimsScreen(ListScreen):
 
     def summary(self, now: float) -> list[Any]:
         """Latency over time and the legend of the bars."""
-        return claim_summary(self.deck.source.world, now, self.deck.glyphs, self.size.width)
+        deck = self.deck
+        return claim_summary(deck.source.world, deck.source.health(), now, deck.glyphs, self.size.width)

@@ -22,8 +22,12 @@ class Glyphs:
 
     bars: str = " ▁▂▃▄▅▆▇█"
     full: str = "█"
-    states: str = "◌●▶⏸✕"
+    states: str = "◌●▶‖✕"
     """creating, available, running, paused, dead."""
+    fleet: str = "█████"
+    """The states in a bar."""
+    stages: str = "█████"
+    """The stages of a claim in a bar: queue, pick, write, ready, init."""
     up: str = "▲"
     down: str = "▼"
     mark: str = "●"
@@ -39,6 +43,8 @@ ASCII = Glyphs(
     bars=" .:-=+*#@",
     full="#",
     states="+o>=x",
+    fleet="+o>=x",
+    stages="qpwri",
     up="^",
     down="v",
     mark="*",
@@ -50,7 +56,9 @@ ASCII = Glyphs(
     line="-",
 )
 """For terminals without Unicode."""
-UNICODE = Glyphs(states="◌●▶‖✕")
+UNICODE = Glyphs()
+PLAIN = Glyphs(fleet=UNICODE.states, stages=ASCII.stages)
+"""Without colours: what a bar says is said by its characters."""
 
 
 def text(value: object, tone: str = "") -> Cell:
@@ -123,17 +131,24 @@ def spark(values: Sequence[float], width: int, glyphs: Glyphs, top: float = 0.0)
     return "".join(levels).rjust(width)
 
 
-def stacked(shares: Sequence[tuple[float, str]], width: int, glyph: str) -> Cell:
-    """A bar of ``width`` characters cut in proportion; every share above zero gets at least one character."""
-    present = [(value, tone) for value, tone in shares if value > 0]
-    total = sum(value for value, _ in present)
-    if not present or width < len(present):
+def stacked(shares: Sequence[tuple[float, str]], width: int, glyphs: str, *, least: float = 0.0) -> Cell:
+    """A bar of ``width`` characters cut in proportion, the n-th share drawn with the n-th glyph.
+
+    A share below ``least`` characters is not drawn; every other one above zero gets at least one.
+    """
+    whole = sum(value for value, _ in shares)
+    drawn = [
+        (value, tone, glyph)
+        for (value, tone), glyph in zip(shares, glyphs, strict=True)
+        if value > 0 and value * width >= least * whole
+    ]
+    total = sum(value for value, _, _ in drawn)
+    if not drawn or width < len(drawn):
         return text(" " * width)
-    spare = width - len(present)
     cells, used, so_far = [], 0, 0.0
-    for value, tone in present:
+    for left, (value, tone, glyph) in zip(reversed(range(len(drawn))), drawn, strict=True):
         so_far += value
-        end = round(spare * so_far / total)
-        cells.append((glyph * (1 + end - used), tone))
+        end = min(width - left, max(used + 1, round(width * so_far / total)))
+        cells.append((glyph * (end - used), tone))
         used = end
     return tuple(cells)

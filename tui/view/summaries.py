@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from appliance.api.states import State
+from tui.model.alerts import WatchHealth
+from tui.model.change import OPTIONAL
 from tui.model.meters import percentile
 from tui.model.pools import PoolRow
 from tui.model.timeline import TONES
@@ -37,10 +39,15 @@ def latency_line(world: World, now: float, glyphs: Glyphs, width: int) -> Cell:
     )
 
 
-def claim_summary(world: World, now: float, glyphs: Glyphs, width: int) -> list[Cell]:
+def claim_summary(world: World, watches: Iterable[WatchHealth], now: float, glyphs: Glyphs, width: int) -> list[Cell]:
     """Latency, and what the colours of the bars mean."""
     legend: list[Piece] = [(" time: ", "dim")]
-    legend += [(f"{glyphs.full} {name}  ", tone) for name, tone in STAGE_TONES.items()]
+    pairs = zip(glyphs.stages, STAGE_TONES.items(), strict=True)
+    legend += [(f"{glyph} {name}  ", tone) for glyph, (name, tone) in pairs]
+    if any(one.plural in OPTIONAL and one.state == "forbidden" for one in watches):
+        legend.append(("you may not read the claim reports: ~ is what was seen from here", "dim"))
+    elif width >= 100:
+        legend.append(("~ seen from here, not told by who delivered", "dim"))
     return [latency_line(world, now, glyphs, width), tuple(legend)]
 
 
@@ -53,7 +60,7 @@ def fleet(world: World, pools: Sequence[PoolRow], now: float, glyphs: Glyphs, wi
         if world.states[state] or state in (State.AVAILABLE, State.RUNNING):
             glyph = glyphs.states[STATES.index(state)]
             counts.append((f"  {glyph} {world.states[state]} {state.value}", TONES[state]))
-    bar = stacked(states, max(10, width - 2), glyphs.full) if total else text("no sandboxes", "dim")
+    bar = stacked(states, max(10, width - 2), glyphs.fleet) if total else text("no sandboxes", "dim")
     return [
         tuple(counts),
         ((" ", ""), *bar),

@@ -25,8 +25,8 @@ HEALTH_TONES = {
     "full": "good",
     "idle": "dim",
 }
-STAGE_TONES = dict(zip(STAGES, ("warn", "busy", "accent", "good", "idle"), strict=True))
-PHASE_TONES = {"claiming": "busy", "done": "good", "short": "warn", "timeout": "bad"}
+STAGE_TONES = dict(zip(STAGES, ("warn", "idle", "accent", "busy", "good"), strict=True))
+PHASE_TONES = {"claiming": "busy", "done": "good", "short": "warn", "timeout": "bad", "failed": "bad"}
 
 
 @dataclass(frozen=True)
@@ -140,21 +140,22 @@ SANDBOX_COLUMNS: tuple[Column[SandboxRow], ...] = (
 def _took(row: ClaimRow, ink: Ink) -> Cell:
     if row.ended is None:
         return text(brief(max(0.0, ink.now - row.started)), "busy")
-    return text(brief(row.seconds), "" if row.seconds is not None else "dim")
+    if row.seconds is None:
+        return text("-", "dim")
+    return (
+        text(brief(row.seconds))
+        if row.told or row.kind == "claim" or row.phase == "failed"
+        else text(f"~{brief(row.seconds)}", "dim")
+    )
 
 
 def _bar(row: ClaimRow, ink: Ink) -> Cell:
     stages = list(row.stages)
     if row.ended is None:
         waited = max(0.0, ink.now - row.started) - sum(stages)
-        stages[_waiting_in(row)] += max(0.0, waited)
+        stages[STAGES.index(row.stage) if row.stage else 0] += max(0.0, waited)
     shares = [(value, STAGE_TONES[name]) for name, value in zip(STAGES, stages, strict=True)]
-    return stacked(shares, ink.width, ink.glyphs.full)
-
-
-def _waiting_in(row: ClaimRow) -> int:
-    """The stage a claim in flight is in: a cold start when the API made one, else queue, then pick."""
-    return 3 if row.kind == "api" else 1 if any(row.stages) or row.got else 0
+    return stacked(shares, ink.width, ink.glyphs.stages, least=0.5)
 
 
 def _slowest(row: ClaimRow, ink: Ink) -> Cell:
@@ -162,23 +163,27 @@ def _slowest(row: ClaimRow, ink: Ink) -> Cell:
     return text(STAGES[longest], STAGE_TONES[STAGES[longest]]) if row.stages[longest] > 0 else text("")
 
 
+def _named(row: ClaimRow, ink: Ink) -> Cell:
+    return text(row.title, "" if row.kind == "claim" or row.sandboxes else "dim")
+
+
 def _got(row: ClaimRow, ink: Ink) -> Cell:
     return text(f"{row.got}/{row.wanted}", "" if row.got >= row.wanted else "warn")
 
 
 CLAIM_COLUMNS: tuple[Column[ClaimRow], ...] = (
-    Column("name", "CLAIM", 20, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True),
+    Column("name", "CLAIM", 24, _named, lambda r: r.key[1], "N", rank=0),
     Column("namespace", "NAMESPACE", 10, lambda r, i: text(r.key[0], "dim"), lambda r: r.key[0], rank=6),
     Column("kind", "BY", 5, lambda r, i: text(r.kind, "dim"), lambda r: r.kind, "B", rank=4),
     Column("phase", "PHASE", 8, lambda r, i: text(r.phase, PHASE_TONES[r.phase]), lambda r: r.phase, "P", rank=0),
-    Column("template", "TEMPLATE", 16, lambda r, i: text(r.template), lambda r: r.template, "T", rank=4),
+    Column("template", "TEMPLATE", 16, lambda r, i: text(r.template), lambda r: r.template, "T", rank=5),
     Column("got", "GOT", 5, _got, lambda r: r.got, "Q", True, 2),
     Column("how", "FROM", 7, lambda r, i: text(r.how), lambda r: r.how, "F", rank=3),
     Column("age", "AGE", 5, lambda r, i: text(span(i.now - r.started)), lambda r: -r.started, "A", True, 1),
-    Column("took", "TOOK", 6, _took, lambda r: r.seconds, "L", True, 0, False, True),
+    Column("took", "TOOK", 7, _took, lambda r: r.seconds, "L", True, 0, False, True),
     Column("bar", "WHERE THE TIME WENT", 20, _bar, lambda r: r.seconds, rank=2),
     Column("slowest", "MOSTLY", 6, _slowest, lambda r: max(r.stages), rank=4),
-    Column("cause", "CAUSE", 18, lambda r, i: text(r.cause, "dim"), lambda r: r.cause, "C", rank=1, grow=True),
+    Column("cause", "CAUSE", 26, lambda r, i: text(r.cause, "dim"), lambda r: r.cause, "C", rank=1, grow=True),
 )
 
 
@@ -202,7 +207,7 @@ CLAIMS = Table(
     "claims",
     "Claims",
     CLAIM_COLUMNS,
-    lambda world, now: world.claim_rows(),
+    lambda world, now: world.claim_rows(now),
     Order(),
     "Nothing was claimed yet. Sandbox.create() of an E2B SDK, or a SandboxClaim, shows up here.",
 )

@@ -12,7 +12,7 @@ CSS = """
 .tone--good { color: $text-success; }
 .tone--warn { color: $text-warning; }
 .tone--bad { color: $text-error; text-style: bold; }
-.tone--busy { color: $text-secondary; }
+.tone--busy { color: darkcyan; }
 .tone--idle { color: mediumpurple; }
 .tone--accent { color: $text-primary; }
 .tone--dim { color: $foreground 60%; }

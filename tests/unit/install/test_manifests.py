@@ -19,7 +19,7 @@ from appliance.install.values import merged, parse
 
 ROOT = Path(__file__).parents[3] / "appliance"
 CALL = re.compile(
-    r"(?:cluster|_cluster)\.(get|list|watch|create|patch|delete)\(\s*(?:kinds\.)?([A-Z]+)\b(?P<rest>[^)]*(?:\([^)]*\)[^)]*)*\))"
+    r"(?:cluster|_cluster)\.(get|list|watch|create|patch|apply|delete)\(\s*(?:kinds\.)?([A-Z]+)\b(?P<rest>[^)]*(?:\([^)]*\)[^)]*)*\))"
 )
 INFORMER = re.compile(r"Informer\(cluster, (?:kinds\.)?([A-Z]+)\b")
 SOURCES = {rbac.CONTROLLER: ("controller", "claims"), rbac.MANAGER: ("manager", "claims")}
@@ -36,7 +36,8 @@ def calls(role: str) -> set[tuple[str, str, str]]:
             for match in CALL.finditer(text):
                 kind = getattr(kinds, match[2])
                 sub = re.search(r'subresource="(\w+)"', match["rest"])
-                found.add((kind.group, f"{kind.plural}/{sub[1]}" if sub else kind.plural, match[1]))
+                verbs = ("create", "patch") if match[1] == "apply" else (match[1],)
+                found |= {(kind.group, f"{kind.plural}/{sub[1]}" if sub else kind.plural, verb) for verb in verbs}
             for match in INFORMER.finditer(text):
                 kind = getattr(kinds, match[1])
                 found |= {(kind.group, kind.plural, verb) for verb in ("list", "watch")}

@@ -17,7 +17,7 @@ from decks import T0, FixedSource, busy_changes
 from tui.app import Deck
 from tui.feed.replay import Player
 from tui.screens.deck import DeckScreen
-from tui.view.cells import ASCII
+from tui.view.cells import ASCII, PLAIN
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = {"wide": (120, 30), "usual": (80, 24), "phone": (40, 20)}
@@ -87,7 +87,8 @@ async def test_a_light_theme(tmp_path: Path) -> None:
 async def test_no_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without colours states are told by glyphs and words."""
     monkeypatch.setenv("NO_COLOR", "1")
-    compare("no-colour", await picture(["3"], (100, 24)), tmp_path)
+    compare("no-colour", await picture(["3"], (100, 24), glyphs=PLAIN), tmp_path)
+    compare("no-colour-claims", await picture(["4"], (100, 24), glyphs=PLAIN), tmp_path)
 
 
 async def test_no_unicode(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import pytest
 from decks import T0, busy_changes, sandbox, world
 from rich.cells import cell_len
 
+from tui import main
 from tui.act.table import ACTIONS, BY_NAME, bindings, named
 from tui.configuration import parse
 from tui.model.change import Key
-from tui.view.cells import ASCII, UNICODE, brief, countdown, per_second, span, spark, stacked, text
+from tui.view.cells import ASCII, PLAIN, UNICODE, Glyphs, brief, countdown, per_second, span, spark, stacked, text
 from tui.view.columns import Column, Ink, Order, arrange, fit, parse_filter
 from tui.view.tables import TABLES
 
@@ -58,7 +59,7 @@ def test_graphs_have_the_width_they_were_given() -> None:
     """Sparklines and stacked bars fill their width exactly, in both alphabets, and hide no share."""
     for glyphs in (UNICODE, ASCII):
         assert len(spark([1, 2, 3], 8, glyphs)) == 8
-        bar = stacked([(0.001, "warn"), (9.0, "good"), (0.0, "bad")], 20, glyphs.full)
+        bar = stacked([(0.001, "warn"), (9.0, "good"), (0.0, "bad")], 20, glyphs.full * 3)
         assert sum(len(words) for words, _ in bar) == 20
         assert [tone for _, tone in bar] == ["warn", "good"]
 
@@ -177,3 +178,33 @@ def test_a_row_is_found_by_what_people_type() -> None:
     (row,) = made.sandboxes.values()
     for word in ("py-1", row.id, "key-1", "running", "10.0.0"):
         assert parse_filter(word)(row)
+
+
+def test_a_share_too_small_to_see_is_left_out_where_bars_tell_shares() -> None:
+    """Ten microseconds of twenty milliseconds get no character of a claim's bar, half a character's worth gets one."""
+    shares = [(0.00001, "warn"), (0.0006, "idle"), (0.0195, "good")]
+    assert "".join(words for words, _ in stacked(shares, 20, "qpw", least=0.5)) == "p" + "w" * 19
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"LANG": "en_US.UTF-8"}, UNICODE),
+        ({}, UNICODE),
+        ({"LANG": "C.UTF-8", "NO_COLOR": "1"}, PLAIN),
+        ({"LANG": "C"}, ASCII),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, ASCII),  # what Python makes of LANG=C
+        ({"LANG": "en_US.UTF-8", "LC_ALL": "POSIX"}, ASCII),
+        ({"LANG": "de_DE.ISO-8859-1"}, ASCII),
+        ({"LANG": "en_US.UTF-8", "TERM": "linux"}, ASCII),
+        ({"LANG": "C", "TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver"}, UNICODE),
+    ],
+)
+def test_glyphs_follow_the_terminal(env: dict[str, str], expected: Glyphs) -> None:
+    """ASCII where the operator's locale says so, Unicode elsewhere, bars of characters without colours."""
+    assert main.glyphs(env, "utf-8") is expected
+
+
+def test_an_encoding_without_unicode_gets_ascii() -> None:
+    """Whatever the locale says, what the stream cannot encode is not drawn."""
+    assert main.glyphs({"LANG": "en_US.UTF-8"}, "ascii") is ASCII

@@ -1,8 +1,9 @@
 """The reducer: what changes mean, in tables, without clocks or widgets."""
 
 import pytest
-from decks import T0, busy_changes, claim, event, gone, node, pool, put, sandbox, stamp, world
+from decks import T0, busy_changes, claim, event, gone, node, pool, put, report, sandbox, stamp, world
 
+from appliance.api.claimreport import Delivery, Failure, Waiting
 from appliance.api.states import State
 from tui.model.alerts import WatchHealth, alerts
 from tui.model.change import Change
@@ -124,7 +125,7 @@ def test_latency_is_only_taken_from_what_was_seen_live() -> None:
         ]
     )
     assert [took for _, took in made.latencies] == [pytest.approx(0.25)]
-    by_name = {row.key[1]: row for row in made.claim_rows()}
+    by_name = {row.key[1]: row for row in made.claim_rows(T0)}
     assert by_name["old"].seconds is None
     assert by_name["new"].seconds == pytest.approx(0.25)
 
@@ -133,11 +134,11 @@ def test_a_cold_delivery_is_in_flight_until_its_sandbox_is_ready() -> None:
     """A sandbox made for its claim shows as waiting with the cause, then as ready with the time it took."""
     born = sandbox("py-c", at=T0 - 5, claimed=T0 - 5, on_demand=True, phase="", ready=False)
     made = world([put(T0 - 4.9, born)])
-    (row,) = made.claim_rows()
+    (row,) = made.claim_rows(T0)
     assert (row.phase, row.ended) == ("claiming", None)
     assert "the pool was empty" in row.cause
     made.apply(put(T0 - 2, sandbox("py-c", at=T0 - 5, claimed=T0 - 5, on_demand=True, version=2)))
-    (row,) = made.claim_rows()
+    (row,) = made.claim_rows(T0)
     assert row.phase == "done"
     assert row.seconds == pytest.approx(3.0)
     assert row.stages[3] > row.stages[2] > 0
@@ -156,7 +157,7 @@ def test_a_cold_delivery_is_in_flight_until_its_sandbox_is_ready() -> None:
 def test_why_a_claim_waits(steps: list[dict], phase: str, cause: str) -> None:
     """Each state of a SandboxClaim is told with its cause in words."""
     made = world([put(T0, pool("py", 1)), *(put(T0, claim("c", at=T0 - 1, **step)) for step in steps)])
-    (row,) = made.claim_rows()
+    (row,) = made.claim_rows(T0)
     assert (row.phase, row.cause) == (phase, cause)
 
 
@@ -170,7 +171,7 @@ def test_where_the_time_of_a_claim_went_is_taken_from_live_sightings() -> None:
             put(T0 + 0.9, claim("c", at=T0, started=T0, got=1, ended=T0 + 1)),
         ]
     )
-    (row,) = made.claim_rows()
+    (row,) = made.claim_rows(T0)
     assert row.stages == pytest.approx((0.2, 0.4, 0, 0, 0.2))
 
 
@@ -223,14 +224,14 @@ def test_events_are_found_by_object_and_bounded(monkeypatch: pytest.MonkeyPatch)
 
 def test_deliveries_and_timelines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand short lives leave only as many rows and timelines as are kept."""
-    monkeypatch.setattr("tui.model.world.RECENT", 10)
+    monkeypatch.setattr("tui.model.deliveries.RECENT", 10)
     monkeypatch.setattr("tui.model.world.GONE", 10)
     made = world([])
     for index in range(100):
         item = sandbox(f"s{index}", claimed=T0 + index)
         made.apply(put(T0 + index, item))
         made.apply(gone(T0 + index, item))
-    assert len(made.deliveries) == 10
+    assert len(made.deliveries.rows) == len(made.latencies) == 10
     assert len(made._gone) == 10
     assert len(made._seen) <= 10
 
@@ -277,3 +278,48 @@ def test_unreadable_stamps_do_not_stop_the_reducer() -> None:
     made = world([put(T0, msgspec.convert(body, structs.Sandbox))])
     assert made.sandboxes["x", "odd"].created == T0
     assert stamp(T0) == "2026-01-02T12:00:00Z"
+
+
+def test_a_report_gives_a_delivery_its_true_stages() -> None:
+    """Seen from outside a delivery is an estimate; the report of its lock replaces it, whichever comes first."""
+    item = sandbox("py-1", claimed=T0, lock="l1")
+    told = Delivery("l1", T0 + 0.020, 0.001, 0.002, 0.007, 0.0, 0.010, "pool", 2)
+    seen = [put(T0 + 0.050, item)]
+    (guess,) = world(seen).claim_rows(T0)
+    assert (guess.told, guess.seconds) == (False, pytest.approx(0.050))
+    said = put(T0 + 2, report(T0 + 2, deliveries=[told]))
+    for changes in ([*seen, said], [said, put(T0 + 3, item)]):
+        made = world(changes)
+        (row,) = made.claim_rows(T0)
+        assert row.told and row.stages == (0.001, 0.002, 0.007, 0.0, 0.010)
+        assert row.cause == "taken from the pool, after 2 lost to others"
+        assert [took for _, took in made.latencies] == [pytest.approx(0.020)]
+
+
+def test_claims_that_wait_or_failed_are_rows_with_their_cause() -> None:
+    """One in line has no sandbox yet, one being prepared is its sandbox's row, a failure says why; old news is none."""
+    waiting = [
+        Waiting("default", "py", T0 - 3, "waiting in line to create a sandbox"),
+        Waiting("default", "py", T0 - 2, "initialising the runtime", "l1"),
+    ]
+    failed = Failure("default", "py", T0 - 1, 5.0, "NoStock", "no available sandbox")
+    said = report(T0, waiting=waiting, failures=[failed])
+    made = world([put(T0 - 2, sandbox("py-1", claimed=T0 - 2, lock="l1")), put(T0, said), put(T0 + 1, said)])
+    prepared, line, none = made.claim_rows(T0)
+    assert (prepared.key[1], prepared.phase, prepared.stage) == ("py-1", "claiming", "init")
+    assert (line.phase, line.stage, line.cause) == ("claiming", "queue", "waiting in line to create a sandbox")
+    assert (none.phase, none.cause) == ("failed", "NoStock: no available sandbox")
+    assert {row.phase for row in made.claim_rows(T0 + 60)} == {"failed", "done"}
+    made.apply(gone(T0 + 2, said))
+    assert {row.phase for row in made.claim_rows(T0)} == {"failed", "done"}
+
+
+def test_a_sandboxclaim_is_cut_as_its_slowest_delivery_was() -> None:
+    """Of three deliveries the slowest is what the claim waited for; the whole stays what was seen."""
+    members = [put(T0, sandbox(f"py-{n}", claimed=T0, claim="c", lock=f"l{n}")) for n in range(2)]
+    told = [Delivery(f"l{n}", T0 + 1, 0.0, 0.1, 0.2 + n, 0.0, 0.3, "pool") for n in range(2)]
+    steps = [claim("c", at=T0), claim("c", at=T0, wanted=2, got=2, started=T0, ended=T0 + 2)]
+    made = world([put(T0, steps[0]), *members, put(T0 + 2, steps[1]), put(T0 + 3, report(T0 + 3, deliveries=told))])
+    row = next(one for one in made.claim_rows(T0) if one.kind == "claim")
+    assert row.told and row.seconds == pytest.approx(2.0)
+    assert (row.stages[2], row.stages[4]) == (1.2, 0.3)
