@@ -86,6 +86,8 @@ NODE_KEEPS_FILES: Final = "appliance.agents.kruise.io/keeps-files"
 """Node label: ``true`` when the node can end a pod's processes and boot it again on its files."""
 PAUSE_CONTENTS: Final = "appliance.agents.kruise.io/pause-contents"
 """Sandbox annotation: ``filesystem`` when the next (or present) pause keeps files only, whatever the spec says."""
+REQUEST: Final = "appliance.agents.kruise.io/request"
+"""Sandbox label: start of the digest of the idempotency key it was made with, to be found by every manager at once."""
 SECURE: Final = "appliance.agents.kruise.io/secure"
 """Sandbox annotation: ``"false"`` when the delivery has no runtime access token; absent means it has one."""
 

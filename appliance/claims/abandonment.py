@@ -17,6 +17,7 @@ from appliance.api import kinds, labels
 from appliance.api.structs import Sandbox
 from appliance.claims import delivery
 from appliance.claims.delivery import Attempt
+from appliance.claims.pledges import Pledges
 from appliance.claims.request import ClaimRequest
 from appliance.kube import errors
 from appliance.kube.cluster import Cluster
@@ -31,8 +32,9 @@ _REMEMBERED = 4096
 class Abandonment:
     """Runs writes to their end and cleans up after claims that did not wait for them."""
 
-    def __init__(self, cluster: Cluster, *, timeout: float) -> None:
+    def __init__(self, cluster: Cluster, *, timeout: float, pledges: Pledges) -> None:
         self._cluster = cluster
+        self._pledges = pledges
         self._timeout = timeout
         self._tasks: set[asyncio.Task[Any]] = set()
         self._locks: OrderedDict[str, None] = OrderedDict()
@@ -48,13 +50,27 @@ class Abandonment:
 
         Raises what the write raises.
         """
-        task = self._start(write)
+        task = self._start(self._noted(write, attempt) if request.noted else write)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             self._remember(attempt)
             self._start(self._give_up_later(task, request))
             raise
+
+    async def _noted(self, write: Coroutine[Any, Any, Sandbox | None], attempt: Attempt) -> Sandbox | None:
+        """The write, among the pledges from before it is sent until it is known to have won nothing."""
+        self._pledges.open(attempt.sandbox_id)
+        try:
+            sandbox = await write
+        except delivery.UNKNOWN_OUTCOME:
+            raise
+        except errors.KubeError:
+            self._pledges.close(attempt.sandbox_id)
+            raise
+        if sandbox is None:
+            self._pledges.close(attempt.sandbox_id)
+        return sandbox
 
     def give_up(self, sandbox: Sandbox, attempt: Attempt, request: ClaimRequest) -> asyncio.Task[None]:
         """Remove (or with ``reserve_failed`` mark) a sandbox that was taken; goes on whatever happens to the caller."""
@@ -91,9 +107,10 @@ class Abandonment:
             await self._give_up(sandbox, request)
 
     async def _give_up(self, sandbox: Sandbox, request: ClaimRequest) -> None:
-        if request.reserve_failed and await self._reserve(sandbox):
-            return
-        await delivery.discard(self._cluster, sandbox, timeout=self._timeout, secret=bool(request.env))
+        done = request.reserve_failed and await self._reserve(sandbox)
+        done = done or await delivery.discard(self._cluster, sandbox, timeout=self._timeout, secret=bool(request.env))
+        if done:
+            self._pledges.close(sandbox.meta.labels.get(labels.SANDBOX_ID, ""))
 
     async def _reserve(self, sandbox: Sandbox) -> bool:
         patch = {"metadata": {"labels": {labels.RESERVED_FAILED: "true"}}, "spec": {"shutdownTime": None}}

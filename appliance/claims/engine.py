@@ -16,24 +16,26 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from appliance.api import conditions, labels, times
-from appliance.api.conditions import Phase
+from appliance.api import labels, times
 from appliance.api.ids import access_token
 from appliance.api.structs import Sandbox, SandboxSet
 from appliance.claims import delivery
 from appliance.claims.abandonment import Abandonment
 from appliance.claims.delivery import Attempt
-from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock, SandboxFailed, TemplateNotFound, UpdateFailed
+from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock
 from appliance.claims.ledger import Course, Ledger
+from appliance.claims.making import Maker
 from appliance.claims.personalise import init_body, personalise
+from appliance.claims.pledges import Pledges
 from appliance.claims.request import Claimed, ClaimRequest, Timings
 from appliance.claims.runtime_client import RuntimeClient
 from appliance.claims.stock import Stock
-from appliance.claims.updating import Updater, start_failure
+from appliance.claims.taken import Taken
+from appliance.claims.updating import Updater
 from appliance.config import ClaimSettings
 from appliance.kube.cluster import Cluster
 from appliance.kube.informer import Informer
@@ -43,15 +45,6 @@ log = logging.getLogger(__name__)
 
 _DELIVERIES = 3
 """Sandboxes tried when a runtime turns out to be broken, before the claim fails."""
-_REVISION_WAIT = 5.0
-"""Seconds for the controller to make the first revision of a new set."""
-
-
-@dataclass(frozen=True)
-class _Taken:
-    sandbox: Sandbox
-    attempt: Attempt
-    how: Literal["pool", "created"]
 
 
 class ClaimEngine:
@@ -67,23 +60,28 @@ class ClaimEngine:
         seed: bytes,
         clock: Callable[[], datetime] = times.now,
         runtime: RuntimeClient | None = None,
+        pledges: Pledges | None = None,
     ) -> None:
-        """``sandboxes`` must have ``indexes.SANDBOX_INDEXES``. ``clock`` gives the present as an aware datetime."""
+        """``sandboxes`` must have ``indexes.SANDBOX_INDEXES``. ``clock`` gives the present as an aware datetime.
+
+        ``pledges`` remember deliveries under way beyond the process's death; whoever answers a claim closes its own.
+        """
         self._cluster = cluster
         self._sandboxes = sandboxes
-        self._sets = sets
         self._settings = settings
         self._seed = seed
         self._clock = clock
         self._runtime = runtime or RuntimeClient()
         self._slots = asyncio.Semaphore(settings.writes_in_flight)
-        self._making = asyncio.Semaphore(settings.max_create_in_flight)
-        self._waiting = 0
         self._stock = Stock(sandboxes, sets, candidates=settings.candidates, clock=clock)
-        self._abandonment = Abandonment(cluster, timeout=settings.cleanup_timeout)
+        self._abandonment = Abandonment(cluster, timeout=settings.cleanup_timeout, pledges=pledges or Pledges())
         self._updater = Updater(cluster, sandboxes, timeout=settings.ready_timeout)
         self.ledger = Ledger(clock)
         """Where the time of the last claims went, and what is on its way."""
+        self._maker = Maker(
+            cluster, sandboxes=sandboxes, sets=sets, settings=settings, stock=self._stock,
+            abandonment=self._abandonment, updater=self._updater, clock=clock,
+        )  # fmt: skip
         self.outcomes: Counter[str] = Counter()
         """Claims by outcome: ``pool``, ``created``, or the name of the error; and ``conflicts``."""
 
@@ -147,7 +145,7 @@ class ClaimEngine:
                 return self._answer(taken, token, course)
         raise AssertionError("the last delivery returns or raises")
 
-    async def _take(self, request: ClaimRequest, course: Course) -> _Taken:
+    async def _take(self, request: ClaimRequest, course: Course) -> Taken:
         """A pool member if there is one, else a sandbox made for this claim."""
         course.stage, begun = "picking", time.perf_counter()
         taken = None
@@ -155,9 +153,9 @@ class ClaimEngine:
             course.queued += time.perf_counter() - begun
             while taken is None and (candidate := await self._stock.candidate(request)) is not None:
                 taken = await self._take_member(candidate, request, course)
-        return await self._make(request, course) if taken is None else await self._updated(taken, request, course)
+        return await self._maker.make(request, course) if taken is None else await self._updated(taken, request, course)
 
-    async def _take_member(self, candidate: Sandbox, request: ClaimRequest, course: Course) -> _Taken | None:
+    async def _take_member(self, candidate: Sandbox, request: ClaimRequest, course: Course) -> Taken | None:
         attempt = Attempt()
         patch = delivery.claim_patch(request, attempt, self._clock())
         course.stage, course.picked, course.lock = "writing", time.perf_counter(), attempt.lock
@@ -176,9 +174,9 @@ class ClaimEngine:
             course.conflicts += 1
             self.outcomes["conflicts"] += 1
             return None
-        return _Taken(sandbox, attempt, "pool")
+        return Taken(sandbox, attempt, "pool")
 
-    async def _updated(self, taken: _Taken, request: ClaimRequest, course: Course) -> _Taken:
+    async def _updated(self, taken: Taken, request: ClaimRequest, course: Course) -> Taken:
         """The sandbox once it has the image and resources asked for; one that cannot get them is given up.
 
         Raises UpdateFailed, SandboxFailed.
@@ -194,7 +192,7 @@ class ClaimEngine:
         course.ready = time.perf_counter()
         return replace(taken, sandbox=sandbox)
 
-    async def _personalise(self, taken: _Taken, request: ClaimRequest, course: Course) -> str | None:
+    async def _personalise(self, taken: Taken, request: ClaimRequest, course: Course) -> str | None:
         """Everything after the write; returns the access token the runtime now demands, if any."""
         course.stage = "initialising the runtime"
         token = access_token(self._seed, taken.attempt.sandbox_id) if request.secure and not request.skip_init else None
@@ -219,11 +217,11 @@ class ClaimEngine:
         """
         attempt = Attempt(sandbox.meta.labels.get(labels.SANDBOX_ID, ""), sandbox.meta.annotations.get(labels.LOCK, ""))
         course = Course(request)
-        taken = _Taken(sandbox, attempt, "pool")
+        taken = Taken(sandbox, attempt, "pool")
         made = labels.PRIORITY in sandbox.meta.annotations  # with its template from birth: nothing is changed in place
         await self._personalise(taken if made else await self._updated(taken, request, course), request, course)
 
-    def _answer(self, taken: _Taken, token: str | None, course: Course) -> Claimed:
+    def _answer(self, taken: Taken, token: str | None, course: Course) -> Claimed:
         end = time.perf_counter()
         timings = Timings(
             queue=course.queued,
@@ -236,102 +234,3 @@ class ClaimEngine:
         )
         sandbox_id = taken.attempt.sandbox_id
         return Claimed(sandbox=taken.sandbox, sandbox_id=sandbox_id, access_token=token, how=taken.how, timings=timings)
-
-    # Making ---------------------------------------------------------------------------------------------------------
-
-    async def _make(self, request: ClaimRequest, course: Course) -> _Taken:
-        """A sandbox of its own for this claim; raises NoStock, SandboxFailed."""
-        if not request.create_on_no_stock:
-            raise NoStock(f"template {request.template!r} has no available sandbox", 1.0)
-        await self._turn(request, course)
-        try:
-            return await self._make_one(request, course)
-        finally:
-            self._making.release()
-
-    async def _turn(self, request: ClaimRequest, course: Course) -> None:
-        """Wait in line to make one, first come first served; raises NoStock when the line is too long or too slow."""
-        full = f"template {request.template!r} has no available sandbox and {self._settings.max_create_in_flight} are"
-        if self._making.locked() and self._waiting >= self._settings.max_create_waiting:
-            raise NoStock(f"{full} being made", 2.0)
-        course.stage, begun = "waiting in line to create a sandbox", time.perf_counter()
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._settings.create_wait):
-                await self._making.acquire()
-        except TimeoutError:
-            raise NoStock(f"{full} being made", 2.0) from None
-        finally:
-            self._waiting -= 1
-            course.queued += time.perf_counter() - begun
-
-    async def _make_one(self, request: ClaimRequest, course: Course) -> _Taken:
-        owner = await self._with_revision(request)
-        attempt = Attempt()
-        patch = delivery.claim_patch(request, attempt, self._clock())
-        if request.update is not None:
-            revision = owner.status.current_revision
-            patch["spec"] |= await self._updater.divergence(owner.namespace, revision, request.update)
-        course.stage, course.picked, course.lock = "creating a sandbox", time.perf_counter(), attempt.lock
-        sandbox = None
-        while sandbox is None:
-            write = delivery.make(self._cluster, owner, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
-            sandbox = await self._abandonment.outcome(write, request, attempt)
-        course.written = time.perf_counter()
-        course.stage = "waiting for a new sandbox to become ready"
-        try:
-            self._sandboxes.observe(sandbox)
-            ready = await self._until_ready(sandbox, request)
-        except BaseException:
-            self._abandonment.give_up(sandbox, attempt, request)
-            raise
-        course.ready = time.perf_counter()
-        return _Taken(ready, attempt, "created")
-
-    async def _with_revision(self, request: ClaimRequest) -> SandboxSet:
-        """A set of the template whose controller has made a revision; a set that was just applied is waited for."""
-        sets = self._stock.sets_of(request)
-        owner = next((item for item in sets if item.status.current_revision), sets[0])
-        try:
-            found = await self._sets.wait_for(owner.namespace, owner.name, _has_revision, _REVISION_WAIT)
-        except TimeoutError as error:
-            raise NoStock(f"template {request.template!r} has no revision yet", 1.0) from error
-        if found is None:
-            raise TemplateNotFound(request.template, request.namespace)
-        return found
-
-    async def _until_ready(self, sandbox: Sandbox, request: ClaimRequest) -> Sandbox:
-        limit = request.ready_timeout or self._settings.ready_timeout
-        try:
-            settled = _settled if request.update is None else _settled_or_stuck
-            found = await self._sandboxes.wait_for(sandbox.namespace, sandbox.name, settled, limit)
-        except TimeoutError as error:
-            last = self._sandboxes.get(sandbox.namespace, sandbox.name)
-            said = f": {last.status.message}" if last is not None and last.status.message else ""
-            raise NoStock(f"a new sandbox of {request.template!r} was not ready in {limit:g} s{said}", 5.0) from error
-        if found is None or found.uid != sandbox.uid or found.meta.deletion_timestamp:
-            raise SandboxFailed(f"the new sandbox {sandbox.name} was deleted before it was ready")
-        if found.status.phase in (Phase.FAILED, Phase.SUCCEEDED):
-            raise SandboxFailed(f"the new sandbox {sandbox.name} failed: {found.status.message or 'no reason given'}")
-        if request.update is not None and (stuck := start_failure(found)):
-            raise UpdateFailed(f"{request.update}: {stuck}")
-        return found
-
-
-def _has_revision(item: SandboxSet | None) -> bool:
-    return item is None or bool(item.status.current_revision)
-
-
-def _settled_or_stuck(sandbox: Sandbox | None) -> bool:
-    """The same for one whose image a claim chose: what keeps it from starting is the claim's own doing."""
-    return _settled(sandbox) or (sandbox is not None and bool(start_failure(sandbox)))
-
-
-def _settled(sandbox: Sandbox | None) -> bool:
-    """Whether waiting for readiness has an answer, good or bad."""
-    if sandbox is None or sandbox.meta.deletion_timestamp:
-        return True
-    if sandbox.status.phase in (Phase.FAILED, Phase.SUCCEEDED):
-        return True
-    ready = conditions.is_true(sandbox.status.conditions, conditions.READY)
-    return sandbox.status.phase == Phase.RUNNING and ready and bool(sandbox.status.sandbox_ip)

@@ -36,6 +36,8 @@ class ClaimRequest:
     """Whether the runtime demands the access token."""
     ready_timeout: float | None = None
     """Seconds a sandbox made or updated for this claim gets to become ready; None: ``ClaimSettings.ready_timeout``."""
+    noted: bool = True
+    """Whether the engine's pledges remember this delivery until it is answered."""
     reserve_failed: bool = False
     """Keep a sandbox whose delivery failed, labelled ``RESERVED_FAILED``, instead of deleting it."""
     update: Update | None = None

@@ -16,6 +16,7 @@ import msgspec
 from appliance.api import labels
 from appliance.claims.engine import ClaimEngine
 from appliance.claims.errors import ClaimError, ClaimTimeout, NoStock, TemplateNotFound, UpdateFailed
+from appliance.claims.pledges import Pledges
 from appliance.claims.request import ClaimRequest
 from appliance.manager import deadlines, metadata, network, options
 from appliance.manager.bodies import NewSandbox
@@ -59,7 +60,7 @@ class Plan:
             namespace=namespace,
             template=template,
             owner=owner,
-            labels={**self.metadata.labels, **cut},
+            labels={**self.metadata.labels, **cut, **request_label(self.options.request)},
             annotations={
                 **self.metadata.annotations,
                 **metadata.retention_annotation(extensions.retention),
@@ -76,6 +77,7 @@ class Plan:
             ready_timeout=extensions.ready_timeout,
             secure=self.options.secure,
             update=extensions.update,
+            noted=self.options.request is None,  # with an idempotency key the client comes back for it
         )
 
 
@@ -142,13 +144,21 @@ def _refuse_unsupported(body: NewSandbox) -> None:
             raise Fault(400, "autoPauseMemory: false cannot be combined with autoResume.enabled: true")
 
 
+def request_label(digest: str | None) -> dict[str, str]:
+    """The label by which every manager finds what an idempotent request made; none without a key."""
+    return {} if digest is None else {labels.REQUEST: digest[:40]}
+
+
 class Creator:
     """Runs planned creates."""
 
-    def __init__(self, engine: ClaimEngine, templates: Templates, find: Callable[[str], Entry | None]) -> None:
+    def __init__(
+        self, engine: ClaimEngine, templates: Templates, find: Callable[[str], Entry | None], pledges: Pledges
+    ) -> None:
         self._engine = engine
         self._templates = templates
         self._find = find
+        self._pledges = pledges
 
     async def create(self, key: ApiKey, template: str, planned: Plan) -> Entry:
         """Claim a sandbox for the key. Raises Fault 400, 404, 429, 500, 503 or 504, and KubeError."""
@@ -167,6 +177,18 @@ class Creator:
         except ClaimError as error:
             raise Fault(500, str(error), error_code="sandbox_create_failed") from error
         entry = self._find(claimed.sandbox_id)
+        self._pledges.close(claimed.sandbox_id)
         if entry is None:
             raise Fault(500, "the sandbox died as it was delivered", error_code="sandbox_create_failed")
         return entry
+
+    async def finish(self, key: ApiKey, planned: Plan, entry: Entry) -> None:
+        """Make sure of a sandbox that another manager took for the same request, and may have died over.
+
+        Raises Fault 503 when its runtime cannot be initialised, KubeError.
+        """
+        sandbox = entry.sandbox
+        try:
+            await self._engine.complete(sandbox, planned.claim(sandbox.namespace, entry.template, key.id))
+        except ClaimError as error:
+            raise Fault(503, str(error), error_code="sandbox_create_failed", headers={"Retry-After": "1"}) from error

@@ -15,6 +15,7 @@ from appliance.api.structs import Sandbox
 from appliance.kube.cluster import Cluster
 from appliance.kube.errors import KubeError
 from appliance.kube.informer import Informer
+from appliance.manager.create import request_label
 from appliance.manager.errors import sandbox_not_found
 from appliance.manager.keys.model import ApiKey
 from appliance.manager.roster import Entry, Roster
@@ -49,19 +50,26 @@ class Finder:
             raise sandbox_not_found(sandbox_id)
         return entry, run
 
+    async def by_request(self, digest: str) -> tuple[Entry, Run] | None:
+        """The living sandbox that an idempotent request made, through whichever manager."""
+        entry = self._roster.by_request(digest)
+        if entry is None:
+            await self._fetch(",".join(f"{key}={value}" for key, value in request_label(digest).items()))
+            entry = self._roster.by_request(digest)
+        return None if entry is None else (entry, self._roster.run_of(entry))
+
     async def _ask(self, sandbox_id: str) -> None:
         task = self._asking.get(sandbox_id)
         if task is None:
-            task = asyncio.create_task(self._fetch(sandbox_id))
+            task = asyncio.create_task(self._fetch(f"{SANDBOX_ID}={sandbox_id}"))
             self._asking[sandbox_id] = task
             task.add_done_callback(lambda _: self._asking.pop(sandbox_id, None))
         await asyncio.shield(task)
 
-    async def _fetch(self, sandbox_id: str) -> None:
+    async def _fetch(self, selector: str) -> None:
         """Bring the sandbox into the cache, if there is one; a cluster that does not answer adds nothing."""
         try:
             async with asyncio.timeout(TIMEOUT):
-                selector = f"{SANDBOX_ID}={sandbox_id}"
                 found = await self._cluster.list(SANDBOX, self._namespace, label_selector=selector, limit=1)
         except (KubeError, TimeoutError):
             return

@@ -23,11 +23,13 @@ from appliance.api.kinds import SANDBOX, SANDBOXSET, SANDBOXTEMPLATE, SECRET
 from appliance.api.labels import SYSTEM_NAMESPACE
 from appliance.claims.engine import ClaimEngine
 from appliance.claims.indexes import SANDBOX_INDEXES
+from appliance.claims.pledges import Pledges
 from appliance.claims.seed import load_seed
 from appliance.config import ManagerSettings
 from appliance.gateway import Gateway
 from appliance.kube.cluster import Cluster
 from appliance.kube.informer import Informer
+from appliance.manager import undelivered
 from appliance.manager.abilities import Abilities
 from appliance.manager.app import create_app
 from appliance.manager.create import Creator
@@ -112,8 +114,10 @@ async def _serve(
 ) -> Gateway:
     """Build the services and start both servers; ``stack`` ends them, the gateway first, ``tasks`` last."""
     seed = await load_seed(cluster)
+    pledges = Pledges(settings.control_socket.with_suffix(".deliveries"))
+    stack.callback(pledges.shut)
     engine = ClaimEngine(
-        cluster, sandboxes=caches.sandboxes, sets=caches.sets, settings=settings.claims, seed=seed, clock=times.now
+        cluster, sandboxes=caches.sandboxes, sets=caches.sets, settings=settings.claims, seed=seed, pledges=pledges
     )
     stack.push_async_callback(engine.drain)
     tasks.add(asyncio.create_task(engine.ledger.publish(cluster, "sandbox-manager"), name="claim report"))
@@ -122,6 +126,7 @@ async def _serve(
         await keys.adopt(settings.initial_key_file, name="initial", team=FIRST_TEAM)
     roster = Roster(caches.sandboxes, seed=seed, now=times.now)
     lifecycle = Lifecycle(cluster, caches.sandboxes, roster, now=times.now)
+    await undelivered.clear(pledges, roster, lifecycle)
     routes = RosterRoutes(roster, lifecycle, min_resume_timeout=settings.min_resume_timeout, now=times.now)
     gateway = Gateway(settings.gateway, routes, settings.control_socket)
     roster.on_lost = gateway.reset
@@ -138,16 +143,17 @@ async def _serve(
     tasks.add(asyncio.create_task(sampler.run(), name="sampler"))
     sizer = Sizer(caches.sets, caches.templates)
     templates = Templates(caches.sets, sizer)
+    finder = Finder(cluster, caches.sandboxes, roster, settings.namespace)
     wired = Services(
         settings=settings,
         cluster=cluster,
         keys=keys,
         roster=roster,
-        finder=Finder(cluster, caches.sandboxes, roster, settings.namespace),
+        finder=finder,
         lifecycle=lifecycle,
         abilities=Abilities(cluster),
-        creator=Creator(engine, templates, roster.get),
-        replays=Replays(roster),
+        creator=Creator(engine, templates, roster.get, pledges),
+        replays=Replays(finder.by_request, times.now),
         templates=templates,
         shelf=Shelf(cluster, roster),
         tags=Tags(cluster, caches.sets),

@@ -17,7 +17,7 @@ import pytest
 from boxes import RunningBox
 from e2b_code_interpreter import Sandbox
 from kubectl import Kubectl
-from load import Clients, Ledger
+from load import Clients, Pledges
 
 pytestmark = [pytest.mark.box, pytest.mark.kubectl, pytest.mark.timeout(300)]
 
@@ -60,14 +60,14 @@ def test_every_role_killed_under_load(start_box: Callable[..., RunningBox], monk
             os.kill(pid, signal.SIGKILL)
             box.role_pid(role, other_than=pid)
             clients.wait_for_rounds(CLIENTS)
-    ledger = clients.ledger
-    assert not ledger.faults
-    assert [made for made, times in ledger.delivered.items() if times > 1] == []
-    _acknowledged_is_true(ledger)
-    _nothing_is_orphaned(box, ledger)
+    pledges = clients.pledges
+    assert not pledges.faults
+    assert [made for made, times in pledges.delivered.items() if times > 1] == []
+    _acknowledged_is_true(pledges)
+    _nothing_is_orphaned(box, pledges)
 
 
-def _acknowledged_is_true(ledger: Ledger) -> None:
+def _acknowledged_is_true(pledges: Pledges) -> None:
     """Every sandbox that a client was given and did not kill answers, with what the client left in it."""
 
     def lost(item: tuple[str, str]) -> str:
@@ -77,19 +77,19 @@ def _acknowledged_is_true(ledger: Ledger) -> None:
         text = sandbox.run_code("mark").text if mark else ""
         return "" if mark in (text or "") else f"{made}: {text!r}"
 
-    assert len(ledger.alive) > 0
+    assert len(pledges.alive) > 0
     with ThreadPoolExecutor(8) as threads:
-        assert [made for made in threads.map(lost, ledger.alive.items()) if made] == []
+        assert [made for made in threads.map(lost, pledges.alive.items()) if made] == []
 
 
-def _nothing_is_orphaned(box: RunningBox, ledger: Ledger) -> None:
+def _nothing_is_orphaned(box: RunningBox, pledges: Pledges) -> None:
     """Once the dust settles there are the kept sandboxes, a full pool, one pod for each, and no directory more."""
 
     def unknown() -> object:
         """claimed are only kept sandboxes, and at most one for each create whose answer was lost"""
         claimed = {sbx["metadata"]["labels"].get("agents.kruise.io/sandbox-id") for sbx in objects(box, "sbx")}
-        strangers = claimed - {None, ""} - set(ledger.alive)
-        return strangers if len(strangers) > ledger.unanswered else None
+        strangers = claimed - {None, ""} - set(pledges.alive)
+        return strangers if len(strangers) > pledges.unanswered else None
 
     def missing() -> object:
         """the pool is full"""

@@ -1,7 +1,7 @@
 """Clients that use a box as hard as they can, each in a thread, and remember what the box acknowledged.
 
 A client creates, runs a command and code, and kills, over and over. What it may see while a role is down is written in
-``excusable``; anything else is kept as a fault. ``Ledger`` is the truth that the box is held against afterwards.
+``excusable``; anything else is kept as a fault. ``Pledges`` is the truth that the box is held against afterwards.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def excusable(error: BaseException | None) -> bool:
 
 
 @dataclass
-class Ledger:
+class Pledges:
     """What clients were told, by sandbox id. Threads share it."""
 
     alive: dict[str, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Clients:
     """Threads at work between ``__enter__`` and ``__exit__``."""
 
     def __init__(self, count: int, *, keep_every: int) -> None:
-        self.ledger = Ledger()
+        self.pledges = Pledges()
         self._keep_every = keep_every
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(count)]
@@ -75,9 +75,9 @@ class Clients:
 
     def wait_for_rounds(self, more: int, timeout: float = 60) -> None:
         """Wait until the clients have completed that many more rounds: the box serves."""
-        goal, deadline = self.ledger.rounds + more, time.monotonic() + timeout
-        while self.ledger.rounds < goal:
-            assert time.monotonic() < deadline, f"no {more} rounds in {timeout} s; excused {self.ledger.excused}"
+        goal, deadline = self.pledges.rounds + more, time.monotonic() + timeout
+        while self.pledges.rounds < goal:
+            assert time.monotonic() < deadline, f"no {more} rounds in {timeout} s; excused {self.pledges.excused}"
             time.sleep(0.05)
 
     def _work(self, number: int) -> None:
@@ -91,29 +91,29 @@ class Clients:
                 time.sleep(0.1)  # a client that meets an outage does not hammer
 
     def _note(self, error: Exception) -> None:
-        with self.ledger.lock:
+        with self.pledges.lock:
             if excusable(error):
-                self.ledger.excused[type(error).__name__] += 1
+                self.pledges.excused[type(error).__name__] += 1
             else:
-                self.ledger.faults.append(f"{type(error).__module__}.{type(error).__name__}: {error}"[:400])
+                self.pledges.faults.append(f"{type(error).__module__}.{type(error).__name__}: {error}"[:400])
 
     def _round(self, *, keep: bool) -> None:
         try:
             sandbox = Sandbox.create(template="code-interpreter", timeout=600, request_timeout=30)
         except Exception:
-            with self.ledger.lock:
-                self.ledger.unanswered += 1
+            with self.pledges.lock:
+                self.pledges.unanswered += 1
             raise
-        with self.ledger.lock:
-            self.ledger.delivered[sandbox.sandbox_id] += 1
-            self.ledger.alive[sandbox.sandbox_id] = ""
+        with self.pledges.lock:
+            self.pledges.delivered[sandbox.sandbox_id] += 1
+            self.pledges.alive[sandbox.sandbox_id] = ""
         try:
             self._use(sandbox)
         finally:
             if not keep:
                 self._kill(sandbox)
-        with self.ledger.lock:
-            self.ledger.rounds += 1
+        with self.pledges.lock:
+            self.pledges.rounds += 1
 
     def _use(self, sandbox: Sandbox) -> None:
         assert sandbox.commands.run("echo hello", request_timeout=20).stdout == "hello\n"
@@ -122,8 +122,8 @@ class Clients:
         shown = sandbox.run_code("mark", request_timeout=20)
         assert shown.error is None, shown.error
         assert mark in (shown.text or ""), f"expected {mark}, the kernel has {shown.text}"
-        with self.ledger.lock:
-            self.ledger.alive[sandbox.sandbox_id] = mark
+        with self.pledges.lock:
+            self.pledges.alive[sandbox.sandbox_id] = mark
 
     def _kill(self, sandbox: Sandbox) -> None:
         """Ask until the answer arrives: killed now, or gone because an earlier request was carried out."""
@@ -137,5 +137,5 @@ class Clients:
                 time.sleep(0.1)
             else:
                 break
-        with self.ledger.lock:
-            self.ledger.alive.pop(sandbox.sandbox_id)
+        with self.pledges.lock:
+            self.pledges.alive.pop(sandbox.sandbox_id)

@@ -43,7 +43,12 @@ async def _create(*, v2: bool) -> Response:
     else:
         asked, sent = idempotency.digests(key, header, await raw_body())
         marked = planned.marked(asked, sent)
-        entry = await wired.replays.once(asked, sent, lambda: wired.creator.create(key, body.template_id, marked))
+        entry = await wired.replays.once(
+            asked,
+            sent,
+            lambda: wired.creator.create(key, body.template_id, marked),
+            lambda known: wired.creator.finish(key, marked, known),
+        )
     return json_response(view.handle(entry, wired.settings.domain), 201)
 
 

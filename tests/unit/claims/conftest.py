@@ -13,6 +13,7 @@ from appliance.api import kinds, labels
 from appliance.claims.engine import ClaimEngine
 from appliance.claims.errors import InitFailed
 from appliance.claims.indexes import SANDBOX_INDEXES
+from appliance.claims.pledges import Pledges
 from appliance.claims.request import ClaimRequest
 from appliance.claims.runtime_client import RuntimeClient
 from appliance.config import ClaimSettings
@@ -73,14 +74,20 @@ class Bench:
         status = {"phase": "Running", "sandboxIp": ip, "conditions": conditions}
         self.server.patch(f"{SANDBOXES}/{name}/status", {"status": status})
 
-    async def engine(self, **settings: Any) -> ClaimEngine:
+    async def engine(self, pledges: Pledges | None = None, **settings: Any) -> ClaimEngine:
         """One more engine with caches of its own, as another process would have; complete at return."""
         cluster = self.server.cluster()
         sandboxes = Informer(cluster, kinds.SANDBOX, indexes=SANDBOX_INDEXES)
         sets = Informer(cluster, kinds.SANDBOXSET)
         options = ClaimSettings(**{"cleanup_timeout": 5.0, **settings})
         engine = ClaimEngine(
-            cluster, sandboxes=sandboxes, sets=sets, settings=options, seed=b"s" * 32, runtime=self.runtime
+            cluster,
+            sandboxes=sandboxes,
+            sets=sets,
+            settings=options,
+            seed=b"s" * 32,
+            runtime=self.runtime,
+            pledges=pledges,
         )
         self.tasks += [asyncio.create_task(sandboxes.run()), asyncio.create_task(sets.run())]
         await sandboxes.synced()

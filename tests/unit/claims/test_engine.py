@@ -25,7 +25,8 @@ async def test_a_claim_is_one_write(bench, ask):
     assert claimed.access_token == access_token(b"s" * 32, claimed.sandbox_id)
     ((_, body, token),) = bench.runtime.inits
     assert body["accessToken"] == token == claimed.access_token
-    assert body["envVars"] == {"E2B_SANDBOX": "true", "E2B_SANDBOX_ID": claimed.sandbox_id, "E2B_TEMPLATE_ID": "ci"}
+    own = {"E2B_SANDBOX": "true", "E2B_SANDBOX_ID": claimed.sandbox_id, "E2B_TEMPLATE_ID": "ci"}
+    assert body["envVars"] == {**own, "E2B_EVENTS_ADDRESS": "http://192.0.2.1"}
 
 
 async def test_environment_goes_to_a_secret_and_never_to_an_annotation(bench, ask):
@@ -153,7 +154,7 @@ async def test_who_waits_in_line_comes_next(bench, ask):
     first = asyncio.create_task(engine.claim(ask()))
     await _appears(bench)
     second = asyncio.create_task(engine.claim(ask()))
-    while engine._waiting == 0:
+    while engine._maker._waiting == 0:
         await asyncio.sleep(0)
     assert len(bench.server.of("sandboxes")) == 1
     before = {one["metadata"]["name"] for one in bench.server.of("sandboxes")}

@@ -20,6 +20,7 @@ import pytest
 from appliance.api import labels, times
 from appliance.api.kinds import NAMESPACE, NODE, POD, SANDBOX, SANDBOXSET, SECRET, Kind
 from appliance.claims.engine import ClaimEngine
+from appliance.claims.pledges import Pledges
 from appliance.config import KubeSettings, ManagerSettings
 from appliance.gateway.stats import Stats
 from appliance.kube import codec, errors
@@ -253,6 +254,7 @@ class World:
         for informer in self.caches.all():
             informer._on_listed("0", set())
         runtime: Any = self.runtime
+        self.pledges = Pledges(settings.control_socket.with_suffix(".deliveries"))
         self.engine = ClaimEngine(
             cluster,
             sandboxes=self.caches.sandboxes,
@@ -261,6 +263,7 @@ class World:
             seed=SEED,
             clock=self.clock.now,
             runtime=runtime,
+            pledges=self.pledges,
         )
         self.keys = KeyStore(cluster, self.caches.secrets, self.clock.now)
         self.roster = Roster(self.caches.sandboxes, seed=SEED, now=self.clock.now, on_lost=self.gateway.reset)
@@ -272,16 +275,17 @@ class World:
         self.roster.observers += [self.journal, self.sampler]
         sizer = Sizer(self.caches.sets, self.caches.templates)
         templates = Templates(self.caches.sets, sizer)
+        finder = Finder(cluster, self.caches.sandboxes, self.roster, None)
         self.wired = Services(
             settings=settings,
             cluster=cluster,
             keys=self.keys,
             roster=self.roster,
-            finder=Finder(cluster, self.caches.sandboxes, self.roster, None),
+            finder=finder,
             lifecycle=self.lifecycle,
             abilities=Abilities(cluster),
-            creator=Creator(self.engine, templates, self.roster.get),
-            replays=Replays(self.roster),
+            creator=Creator(self.engine, templates, self.roster.get, self.pledges),
+            replays=Replays(finder.by_request, self.clock.now),
             templates=templates,
             shelf=Shelf(cluster, self.roster),
             tags=Tags(cluster, self.caches.sets),
@@ -378,3 +382,4 @@ async def world(settings: ManagerSettings, tmp_path: Path) -> AsyncIterator[Worl
         await made.add_pool("python", 3)
         yield made
         await made.engine.drain()
+        made.pledges.shut()
