@@ -47,8 +47,8 @@ class LabelSelector(Model):
 class UpdateOpsStrategy(Model):
     """How the change is rolled out."""
 
-    type: Literal["Recreate", "CheckpointRestore"] | None = None
-    """Recreate (also when empty) makes pods anew, CheckpointRestore also carries their state over."""
+    type: Literal["Recreate", "InPlace", "CheckpointRestore"] | None = None
+    """Recreate (also when empty) makes pods anew, InPlace changes running ones, CheckpointRestore keeps their state."""
     max_unavailable: IntOrPercent = 1
     """Sandboxes changed at once: a number or a percentage."""
 

@@ -138,8 +138,11 @@ def diverged_spec(found: SandboxTemplate, update: Update) -> dict[str, Any]:
     """The merge patch of a Sandbox's spec that gives it a template of its own; empty when that would be the same."""
     template = found.spec.template or {}
     wanted = updated(template, update)
-    if wanted == template:
-        return {}
+    return {} if wanted == template else own_template(found, wanted)
+
+
+def own_template(found: SandboxTemplate, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch that gives ``wanted`` to a Sandbox in place of its reference to ``found``, and loses nothing."""
     spec = found.spec
     kept = {
         "volumeClaimTemplates": spec.volume_claim_templates,
@@ -147,7 +150,7 @@ def diverged_spec(found: SandboxTemplate, update: Update) -> dict[str, Any]:
         "persistentContents": spec.persistent_contents,
         "runtimes": msgspec.to_builtins(spec.runtimes),
     }
-    return {"template": wanted, "templateRef": None, **{key: value for key, value in kept.items() if value}}
+    return {"template": dict(wanted), "templateRef": None, **{key: value for key, value in kept.items() if value}}
 
 
 def _answered(sandbox: Sandbox, generation: int) -> bool:

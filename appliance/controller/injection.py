@@ -14,7 +14,7 @@ from typing import Any
 from appliance.api import labels
 from appliance.api.structs import RuntimeRef
 from appliance.claims.updating import MAIN_CONTAINER
-from appliance.controller.revision import TemplateProblem
+from appliance.controller.revision import TemplateProblem, unknown_runtime
 
 VOLUME = "agent-runtime-volume"
 PLACE = "/mnt/agent-runtime"
@@ -24,11 +24,8 @@ BOX_IMAGE = "appliance"
 
 def inject(spec: dict[str, Any], runtimes: Sequence[RuntimeRef], image: str | None) -> None:
     """Add what is asked for to a pod's spec, in place. Raises TemplateProblem naming the entry that does not exist."""
-    for number, runtime in enumerate(runtimes):
-        if runtime.name != labels.AGENT_RUNTIME:
-            raise TemplateProblem(
-                f"spec.runtimes[{number}].name: expected {labels.AGENT_RUNTIME}, got {runtime.name!r}"
-            )
+    if problem := unknown_runtime(runtimes):
+        raise TemplateProblem(problem)
     containers = spec.get("containers") or []
     if not runtimes or not containers or any(map(has_workspace, containers)):
         return

@@ -22,6 +22,7 @@ from appliance.controller import metrics
 from appliance.controller.sandbox import SandboxController
 from appliance.controller.sandboxclaim import SandboxClaimController
 from appliance.controller.sandboxset import SandboxSetController
+from appliance.controller.updateops import SandboxUpdateOpsController
 from appliance.controller.world import World, make_world
 from appliance.kube import errors
 from appliance.kube.backoff import Backoff
@@ -59,10 +60,12 @@ async def work(world: World) -> None:
         clock=world.clock,
         runtime=world.runtime,
     )
+    sandboxes = SandboxController(world)
     controllers = {
-        "sandbox": SandboxController(world).queue,
+        "sandbox": sandboxes.queue,
         "sandboxset": SandboxSetController(world).queue,
         "sandboxclaim": SandboxClaimController(world, engine).queue,
+        "sandboxupdateops": SandboxUpdateOpsController(world).queue,
     }
     server = await metrics.serve(world.settings.metrics_listen, world, engine, controllers)
     try:
@@ -77,6 +80,7 @@ async def work(world: World) -> None:
                 group.create_task(queue.run())
     finally:
         server.close()
+        await sandboxes.hooks.close()
         await _drained(engine)
 
 

@@ -53,11 +53,8 @@ def effective_spec(owner: SandboxSet, referenced: SandboxTemplate | None) -> dic
         raise TemplateProblem("spec.template and spec.templateRef: expected exactly one, got both")
     if spec.template_ref is not None and referenced is None:
         raise TemplateProblem(f"spec.templateRef.name: SandboxTemplate {spec.template_ref.name!r} does not exist")
-    for number, runtime in enumerate(spec.runtimes):
-        if runtime.name != labels.AGENT_RUNTIME:
-            raise TemplateProblem(
-                f"spec.runtimes[{number}].name: expected {labels.AGENT_RUNTIME}, got {runtime.name!r}"
-            )
+    if problem := unknown_runtime(spec.runtimes):
+        raise TemplateProblem(problem)
     base = referenced.spec if referenced is not None else None
     template = spec.template if base is None else base.template
     if not template:

@@ -18,11 +18,12 @@ from appliance.api.corestructs import Node, Pod
 from appliance.api.structs import Sandbox, SandboxStatus, SandboxTemplate
 from appliance.claims.errors import InitFailed
 from appliance.controller import indexes, inplace, pod_reading
+from appliance.controller.hooks import Hooks
 from appliance.controller.revision import TemplateProblem
-from appliance.controller.sandbox_acts import SandboxActs, Trouble
+from appliance.controller.sandbox_acts import SandboxActs, Trouble, hook_name
 from appliance.controller.sandbox_plan import Act, Seen, decide
 from appliance.controller.sandbox_status import SandboxStatusWriter
-from appliance.controller.template_source import change, effective
+from appliance.controller.template_source import change, effective, upgrade_name
 from appliance.controller.timers import Stroke, due, pause_patch
 from appliance.controller.world import Key, World
 from appliance.kube import errors
@@ -40,6 +41,13 @@ _UPDATE_EVENTS = {
     Reason.FAILED: "InplaceUpdateFailed",
     Reason.SUCCEEDED: "InplaceUpdateSucceeded",
 }
+_UPGRADE_EVENTS = {
+    Reason.NOT_SUPPORTED: "UpgradeNotSupported",
+    Reason.PRE_UPGRADE_FAILED: "PreUpgradeFailed",
+    Reason.UPGRADE_POD_FAILED: "UpgradePodFailed",
+    Reason.POST_UPGRADE_FAILED: "PostUpgradeFailed",
+    Reason.SUCCEEDED: "UpgradeSucceeded",
+}
 _TIMER_MAX = 3600.0
 """Seconds after which a far timer is looked at again."""
 
@@ -52,7 +60,8 @@ class SandboxController:
         self.queue: WorkQueue[Key] = WorkQueue(
             self.reconcile, workers=world.settings.workers, name="sandbox", backoff_max=30.0
         )
-        self._acts = SandboxActs(world)
+        self.hooks = Hooks(self.queue.add)
+        self._acts = SandboxActs(world, self.hooks)
         self._status = SandboxStatusWriter(world)
         self._troubles: dict[Key, Trouble] = {}
         world.sandboxes.subscribe(self._on_sandbox)
@@ -124,6 +133,7 @@ class SandboxController:
         pod = self._world.pods.get(*sandbox.key)
         node = self._world.nodes.get(None, pod.spec.node_name) if pod is not None and pod.spec.node_name else None
         trouble = self._troubles.get(sandbox.key)
+        upgrade = upgrade_name(self._world, sandbox)
         return Seen(
             sandbox=sandbox,
             pod=pod,
@@ -133,17 +143,22 @@ class SandboxController:
             initialised=pod is not None and self._acts.initialised(sandbox, pod),
             loss_confirmed=confirmed,
             trouble=trouble.message if trouble is not None else "",
+            upgrade=upgrade,
+            hook=self.hooks.outcome(sandbox.key, hook_name(sandbox, upgrade)),
             effective=effective(self._world, sandbox),
             change=change(self._world, sandbox, pod) if pod is not None else None,
         )
 
     def _tell_update(self, sandbox: Sandbox, wanted: SandboxStatus) -> None:
-        """An event beside the condition about a change of the running pod, when it ends or is refused."""
-        said = conditions.find(wanted.conditions, conditions.INPLACE_UPDATE)
-        event = _UPDATE_EVENTS.get(said.reason) if said is not None else None
-        known = conditions.find(sandbox.status.conditions, conditions.INPLACE_UPDATE)
-        if said is not None and event is not None and (known is None or known.reason != said.reason):
-            self._world.events.say(kinds.SANDBOX, sandbox, event, said.message)
+        """An event beside the condition about a change of the running pod or an upgrade, when it ends or is refused."""
+        for kind, events in ((conditions.INPLACE_UPDATE, _UPDATE_EVENTS), (conditions.UPGRADING, _UPGRADE_EVENTS)):
+            said = conditions.find(wanted.conditions, kind)
+            event = events.get(said.reason) if said is not None else None
+            known = conditions.find(sandbox.status.conditions, kind)
+            if said is not None and event is not None and (known is None or known.reason != said.reason):
+                self._world.events.say(
+                    kinds.SANDBOX, sandbox, event, said.message, warning=said.reason != Reason.SUCCEEDED
+                )
 
     async def _try(self, act: Act, seen: Seen, key: Key) -> None:
         """Do it; a failure that is about this sandbox becomes its trouble and is tried again later."""
@@ -175,6 +190,7 @@ class SandboxController:
         self._troubles.pop(key, None)
         self._status.forget(key)
         self._acts.forget(key)
+        self.hooks.forget(key)
 
     # Timers ---------------------------------------------------------------------------------------------------------
 

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from appliance.api import kinds, labels, times
+from appliance.api import conditions, kinds, labels, times
 from appliance.api.corestructs import Pod
 from appliance.api.ids import access_token
 from appliance.api.structs import Sandbox
 from appliance.claims.personalise import init_body, stored_environment
 from appliance.controller import inplace, pod_body, pod_reading
+from appliance.controller.hooks import Hooks
 from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_plan import Act, Seen
 from appliance.controller.template_source import effective, template_source
@@ -38,11 +39,23 @@ class Trouble:
     until: float
 
 
+def hook_step(sandbox: Sandbox) -> str:
+    """Which hook's turn it is, by where the upgrade stands."""
+    said = conditions.find(sandbox.status.conditions, conditions.UPGRADING)
+    return "postUpgrade" if said is not None and said.reason == conditions.Reason.POST_UPGRADE else "preUpgrade"
+
+
+def hook_name(sandbox: Sandbox, upgrade: str) -> str:
+    """Names one run of that hook."""
+    return f"{hook_step(sandbox)} {sandbox.uid} {upgrade}"
+
+
 class SandboxActs:
     """Performs acts; remembers which incarnations of pods it has initialised."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, hooks: Hooks) -> None:
         self._world = world
+        self._hooks = hooks
         self._initialised: dict[Key, str] = {}
         self._perform: dict[Act, Callable[[Seen], Awaitable[None]]] = {
             Act.CREATE_POD: self._create_pod,
@@ -52,6 +65,8 @@ class SandboxActs:
             Act.HALT: self._halt,
             Act.INIT: self._init,
             Act.UPDATE_POD: self._update_pod,
+            Act.PRE_UPGRADE: self._run_hook,
+            Act.POST_UPGRADE: self._run_hook,
             Act.RELEASE: self._release,
         }
 
@@ -109,6 +124,13 @@ class SandboxActs:
             await self._world.cluster.delete(kinds.POD, pod.namespace, pod.name, uid=pod.uid, grace_seconds=grace)
         except (errors.NotFound, errors.Conflict):
             await self.confirm_loss(seen.sandbox)
+
+    async def _run_hook(self, seen: Seen) -> None:
+        sandbox, pod = seen.sandbox, seen.pod
+        step, name = hook_step(sandbox), hook_name(sandbox, seen.upgrade)
+        if pod is not None:
+            hook = (sandbox.spec.lifecycle or {}).get(step) or {}
+            self._hooks.start(sandbox.key, name, pod.status.pod_ip, self._token(sandbox), hook)
 
     async def _update_pod(self, seen: Seen) -> None:
         """Resources by the ``resize`` subresource first; the pod names the new revision once both are written."""

@@ -12,7 +12,7 @@ import msgspec
 
 from appliance.api import labels
 from appliance.api.conditions import RUNTIME_INITIALIZED, SANDBOX_PAUSED, Phase, Reason
-from appliance.controller import inplace_plan, pod_reading
+from appliance.controller import inplace_plan, pod_reading, upgrade_plan
 from appliance.controller.pause_plan import paused, resuming, start_pause
 from appliance.controller.sandbox_seen import (
     Act,
@@ -47,6 +47,8 @@ def decide(seen: Seen) -> Decision:
             return paused(seen)
         case Phase.RESUMING:
             return resuming(seen)
+        case Phase.UPGRADING:
+            return upgrade_plan.step(seen)
         case _:
             return _pending(seen)
 
@@ -105,6 +107,8 @@ def _running(seen: Seen) -> Decision:
         return start_pause(seen, pod)
     if pod_reading.desired(pod) in ("frozen", "halted"):  # a pause that was taken back before it was complete
         return Decision(mirror(seen, pod), (Act.THAW,))
+    if upgrade_plan.wanted(seen):
+        return upgrade_plan.begin(seen, pod)
     if seen.change is not None:
         return inplace_plan.changing(seen, pod, seen.change)
     if (decision := inplace_plan.waiting(seen, pod)) is not None:

@@ -27,6 +27,8 @@ class Act(Enum):
     THAW = "ask for the pod to be thawed, or booted"
     HALT = "ask for the pod's processes to be ended and its files to be kept"
     INIT = "initialise the runtime again"
+    PRE_UPGRADE = "run the hook before the upgrade"
+    POST_UPGRADE = "run the hook after the upgrade"
     UPDATE_POD = "change the running pod as the template has changed"
     RELEASE = "remove the finalizer"
 
@@ -50,6 +52,10 @@ class Seen:
     """Why the pod could not be created or initialised last time."""
     effective: SandboxSpec | None = None
     """The sandbox's spec with what it leaves to its template filled in; None: as it is."""
+    upgrade: str = ""
+    """Names the upgrade that template and hooks ask for."""
+    hook: str | None = None
+    """What went wrong with the hook whose turn it is, empty for nothing; None: it has not ended."""
     change: Change | None = None
     """What the pod lacks of the sandbox's present template."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,19 @@ def change(world: World, sandbox: Sandbox, pod: Pod) -> Change | None:
         return None
     wanted = found.meta.labels.get(labels.TEMPLATE_HASH) or sandbox.meta.labels.get(labels.TEMPLATE_HASH)
     return change_of(found.spec.template, wanted or hash_of(found.spec.template), pod)
+
+
+def upgrade_name(world: World, sandbox: Sandbox) -> str:
+    """Names the upgrade that the sandbox's template and hooks ask for."""
+    spec = sandbox.spec
+    found = world.templates.get(sandbox.namespace, spec.template_ref.name) if spec.template_ref is not None else None
+    template = spec.template or (found.spec.template if found is not None else None)
+    return upgrade_hash(template, spec.lifecycle)
+
+
+def upgrade_hash(template: Mapping[str, Any] | None, lifecycle: Mapping[str, Any] | None) -> str:
+    """The same from its parts."""
+    return hash_of([template, lifecycle or {}])
 
 
 def effective(world: World, sandbox: Sandbox) -> SandboxSpec:

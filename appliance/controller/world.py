@@ -10,7 +10,7 @@ from typing import Any
 
 from appliance.api import kinds, labels, times
 from appliance.api.corestructs import Node, Pod
-from appliance.api.structs import Sandbox, SandboxClaim, SandboxSet, SandboxTemplate
+from appliance.api.structs import Sandbox, SandboxClaim, SandboxSet, SandboxTemplate, SandboxUpdateOps
 from appliance.claims.runtime_client import RuntimeClient
 from appliance.config import ControllerSettings
 from appliance.controller import indexes
@@ -33,6 +33,7 @@ class World:
     sets: Informer[SandboxSet]
     claims: Informer[SandboxClaim]
     templates: Informer[SandboxTemplate]
+    operations: Informer[SandboxUpdateOps]
     pods: Informer[Pod]
     nodes: Informer[Node]
     events: EventRecorder
@@ -42,7 +43,7 @@ class World:
     @property
     def informers(self) -> tuple[Informer[Any], ...]:
         """All of them, for running and waiting."""
-        return (self.nodes, self.templates, self.sets, self.pods, self.sandboxes, self.claims)
+        return (self.nodes, self.templates, self.sets, self.pods, self.sandboxes, self.claims, self.operations)
 
     async def synced(self) -> None:
         """Wait until every copy is complete."""
@@ -61,6 +62,7 @@ def make_world(cluster: Cluster, settings: ControllerSettings, seed: bytes) -> W
         sets=Informer(cluster, kinds.SANDBOXSET, namespace=scope, indexes=indexes.SETS),
         claims=Informer(cluster, kinds.SANDBOXCLAIM, namespace=scope, indexes=indexes.CLAIMS),
         templates=Informer(cluster, kinds.SANDBOXTEMPLATE, namespace=scope, indexes=indexes.TEMPLATES),
+        operations=Informer(cluster, kinds.SANDBOXUPDATEOPS, namespace=scope),
         pods=Informer(cluster, kinds.POD, namespace=scope, label_selector=ours),
         nodes=Informer(cluster, kinds.NODE),
         events=EventRecorder(cluster),

@@ -32,6 +32,8 @@ CLUSTER: Final[dict[str, tuple[Rule, ...]]] = {
         (labels.GROUP, "sandboxclaims/status", ("patch",)),
         (labels.GROUP, "sandboxclaims/finalizers", ("update",)),
         (labels.GROUP, "sandboxtemplates", (*_READ, "create", "delete")),
+        (labels.GROUP, "sandboxupdateops", (*_READ, "patch")),
+        (labels.GROUP, "sandboxupdateops/status", ("patch",)),
         ("", "pods", (*_READ, "create", "patch", "delete")),
         ("", "pods/resize", ("patch",)),
         ("", "persistentvolumeclaims", ("create",)),
