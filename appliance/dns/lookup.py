@@ -49,7 +49,7 @@ class Found:
 
 
 class NameServers:
-    """The name servers of a resolv.conf, read again when the file has changed."""
+    """The name servers of a resolv.conf, read again when the file has changed; those of before when it has gone."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -57,15 +57,13 @@ class NameServers:
         self._found: tuple[str, ...] = ()
 
     def __call__(self) -> Sequence[str]:
-        """Their addresses, at most ``MAX_SERVERS``; none when the file cannot be read."""
-        try:
+        """Their addresses, at most ``MAX_SERVERS``; none while the file could never be read."""
+        with suppress(OSError):
             status = self._path.stat()
             if self._read != (status.st_mtime_ns, status.st_ino):
                 words = [line.split() for line in self._path.read_text(errors="replace").splitlines()]
                 self._found = tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")
                 self._read = status.st_mtime_ns, status.st_ino
-        except OSError:
-            self._found, self._read = (), None
         return self._found[:MAX_SERVERS]
 
 

@@ -13,12 +13,15 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from appliance.api import labels
+from appliance.api.address import parse_port
 from appliance.api.egress import EVERYTHING, OPEN, Egress, domain, encode
 from appliance.manager.bodies import NetworkConfig, NetworkUpdate
 from appliance.manager.errors import Fault, invalid, unsupported
 
 MAX_ENTRIES = 1000
 """Entries of one list."""
+MAX_DOMAINS = 32 * 1024
+"""Characters of all domains together: they are kept in annotations, of which an object has 256 KiB."""
 
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+(?::(?:[0-9]{1,5}|\$\{PORT\}))?")
 _PUBLIC_NEEDS_SECURE = (
@@ -123,6 +126,8 @@ def _allowed(option: str, entries: Iterable[str]) -> tuple[list[str], list[str]]
             raise unsupported(option, f"{entry}: sandboxes have no IPv6")
         else:
             found.append(str(network))
+    if (size := sum(map(len, domains))) > MAX_DOMAINS:
+        raise invalid(option, f"expected at most {MAX_DOMAINS} characters of domains, got {size}")
     return found, domains
 
 
@@ -152,6 +157,7 @@ def _mask(config: NetworkConfig) -> str | None:
     mask = config.mask_request_host
     if mask is None:
         return None
-    if len(mask) > 253 or _HOST.fullmatch(mask) is None:
+    port = mask.rpartition(":")[2]
+    if len(mask) > 253 or _HOST.fullmatch(mask) is None or (port.isdigit() and ":" in mask and not parse_port(port)):
         raise invalid("network.maskRequestHost", "expected a host name, with :PORT or :${PORT} if wanted")
     return mask

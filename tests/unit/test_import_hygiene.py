@@ -20,6 +20,7 @@ ALLOWED = {
     "appliance.gateway": [],
     "appliance.embedded.apiserver.main": ["aiohttp", "pydantic"],
     "appliance.embedded.node.main": ["aiohttp", "pydantic"],
+    "appliance.embedded.filter.main": [],
     "appliance.controller.main": ["aiohttp"],
     "appliance.manager.main": ["aiohttp", "quart", "pydantic"],
     "appliance.box.main": ["aiohttp"],

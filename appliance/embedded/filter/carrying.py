@@ -27,11 +27,14 @@ DIAL_TIMEOUT = 10.0
 """Seconds to reach one address."""
 MAX_DIALS = 3
 """Addresses of one name that are tried."""
-BUFFER = 256 * 1024
-"""Bytes kept per direction before reading stops."""
-PER_SANDBOX = 1024
-"""Connections of one sandbox at once; one more is reset."""
+BUFFER = 64 * 1024
+"""Bytes kept per direction before reading stops, and read at once."""
+PER_SANDBOX = 512
+"""Connections of one sandbox at once; one more is reset. With all their buffers full they hold 128 MiB."""
 MAX_CONNECTIONS = 16384
+
+_SCRATCH = memoryview(bytearray(BUFFER))
+"""What is read is copied or written on before the loop reads again."""
 
 Find = Callable[[str], Awaitable[tuple[IPv4Address, ...]]]
 
@@ -39,10 +42,12 @@ Find = Callable[[str], Awaitable[tuple[IPv4Address, ...]]]
 class Carriers:
     """All connections, by sandbox."""
 
-    def __init__(self, policies: Policies, find: Find, *, per_sandbox: int = PER_SANDBOX) -> None:
-        """``find`` gives the addresses of a name; it may raise ``LookupFailed``."""
+    def __init__(
+        self, policies: Policies, find: Find, *, per_sandbox: int = PER_SANDBOX, limit: int = MAX_CONNECTIONS
+    ) -> None:
+        """``find`` gives the addresses of a name; it may raise ``LookupFailed``. ``limit`` holds for all together."""
         self.policies, self.find = policies, find
-        self._per_sandbox = per_sandbox
+        self._per_sandbox, self._limit = per_sandbox, limit
         self._open: dict[str, set[Carrier]] = {}
         self._count = 0
 
@@ -53,7 +58,7 @@ class Carriers:
     def add(self, carrier: Carrier) -> bool:
         """False: the sandbox is unknown, or there are too many."""
         mine = self._open.setdefault(carrier.sandbox, set())
-        if not self.policies.known(carrier.sandbox) or len(mine) >= self._per_sandbox or self._count >= MAX_CONNECTIONS:
+        if not self.policies.known(carrier.sandbox) or len(mine) >= self._per_sandbox or self._count >= self._limit:
             self._tidy(carrier.sandbox)
             return False
         mine.add(carrier)
@@ -84,7 +89,23 @@ class Carriers:
                 carrier.abort()
 
 
-class Carrier(asyncio.Protocol):
+class _Reading(asyncio.BufferedProtocol):
+    """Bytes as they come, at most ``BUFFER`` at once."""
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Called by asyncio, and ``buffer_updated`` right after it has read into it."""
+        return _SCRATCH
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand on a copy."""
+        self.data_received(bytes(_SCRATCH[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """What was read."""
+        raise NotImplementedError
+
+
+class Carrier(_Reading):
     """The sandbox's side; ``port`` is where the server is dialled."""
 
     def __init__(self, carriers: Carriers, inspector: Inspector, port: int) -> None:
@@ -250,7 +271,7 @@ class Carrier(asyncio.Protocol):
             self._timer = None
 
 
-class Far(asyncio.Protocol):
+class Far(_Reading):
     """The server's side of a ``Carrier``."""
 
     def __init__(self, near: Carrier) -> None:

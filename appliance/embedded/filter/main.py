@@ -1,6 +1,7 @@
 """``python -m appliance.embedded.filter.main SOCKET ADDRESS RESOLV_CONF BUILD``: runs until SIGTERM.
 
-Started by the node agent in a session of its own; it outlives the agent, as sandboxes do.
+Started by the node agent as root, in a session of its own; it outlives the agent, as sandboxes do. Once its sockets are
+open it is nobody.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from appliance.dns.lookup import Lookup, NameServers
-from appliance.embedded.filter.carrying import Carrier, Carriers
+from appliance.embedded.filter.carrying import MAX_CONNECTIONS, Carrier, Carriers
 from appliance.embedded.filter.control import MAX_LINE, PROTOCOL, Done, Hello, Ports, Set
 from appliance.embedded.filter.heads import ClientHello, Requests
 from appliance.embedded.filter.names import Datagrams, Names, Streams
@@ -28,6 +29,9 @@ from appliance.embedded.filter.policies import Policies
 log = logging.getLogger(__name__)
 BACKLOG = 1024
 HTTPS, HTTP = 443, 80
+RESERVED_DESCRIPTORS = 1024
+NOBODY = 65534
+"""User and group it becomes once everything is open: it reads what untrusted programs send."""
 
 
 class Filter:
@@ -36,7 +40,9 @@ class Filter:
     def __init__(self, build: str, lookup: Lookup) -> None:
         self._build, self._lookup = build, lookup
         self._policies = Policies()
-        self.carriers = Carriers(self._policies, self._find)
+        # Two sockets a connection, and room for the listeners, questions to name servers and the agent.
+        room = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS) // 2
+        self.carriers = Carriers(self._policies, self._find, limit=max(1, min(MAX_CONNECTIONS, room)))
         self._names = Names(self._policies, lookup)
         self._ports = Ports(0, 0, 0, 0)
         self._servers: list[asyncio.Server] = []
@@ -92,7 +98,9 @@ async def run(path: Path, address: str, resolv_conf: Path, build: str) -> None:
     """Serve until SIGTERM; the socket appears when everything listens."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    own = Filter(build, Lookup(NameServers(resolv_conf)))
+    servers = NameServers(resolv_conf)
+    servers()
+    own = Filter(build, Lookup(servers))
     await own.start(address)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     control = socket.socket(socket.AF_UNIX)
@@ -100,12 +108,21 @@ async def run(path: Path, address: str, resolv_conf: Path, build: str) -> None:
     fresh.chmod(0o600)
     server = await asyncio.start_unix_server(own.control, sock=control, limit=MAX_LINE)
     fresh.rename(path)
+    _become_nobody()
     log.info("filtering for sandboxes with domain rules on %s", address)
     await stop.wait()
     with suppress(OSError):
         path.unlink()
     server.close()
     await own.stop()
+
+
+def _become_nobody() -> None:
+    """Give up root, for good; started as somebody else, there is nothing to give up."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
 def main(arguments: list[str]) -> None:

@@ -114,7 +114,7 @@ async def test_the_ones_who_leave_do_not_take_the_answer_with_them() -> None:
 
 
 def test_name_servers_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
-    """Three at most, comments ignored; a changed file is noticed; a missing one names nobody."""
+    """Three at most, comments ignored; a changed file is noticed; one that has gone leaves those of before."""
     path = tmp_path / "resolv.conf"
     servers = NameServers(path)
     assert servers() == ()
@@ -122,4 +122,6 @@ def test_name_servers_are_read_again_when_the_file_changes(tmp_path: Path) -> No
     assert servers() == ("1.1.1.1", "1.1.1.2")
     path.write_text("".join(f"nameserver 10.0.0.{n}\n" for n in range(5)))
     os.utime(path, ns=(1, 1))
+    assert servers() == ("10.0.0.0", "10.0.0.1", "10.0.0.2")
+    path.unlink()
     assert servers() == ("10.0.0.0", "10.0.0.1", "10.0.0.2")
