@@ -24,7 +24,8 @@ done
 [ "$scope" = fast ] || need_programs "${BOX_PROGRAMS[@]}" "go:golang-go:builds the kubectl the tests drive" "unshare:util-linux:gives tests namespaces of their own" \
     "node:nodejs:runs the JavaScript SDKs and the CLI" "npm:npm:installs them" "curl:curl:is what sandboxes of the tests ask with" \
     "skopeo:skopeo:reads the built image" "containerd:containerd:imports it" "ctr:containerd:asks for that" \
-    "debootstrap:debootstrap:makes the system that the runtime is put into" "tmux:tmux:is the terminal of the flight deck's tests" "ps:procps:lists processes" \
+    "debootstrap:debootstrap:makes the systems that the runtime is put into" \
+    "busybox:busybox-static:is an image of one program" "tmux:tmux:is the terminal of the flight deck's tests" "ps:procps:lists processes" \
     "chromium:chromium:opens the flight deck as a browser does" "losetup:mount:lists loop devices"
 locked_venv "$ROOT/.venv-test" "$ROOT/packaging/requirements-test.lock"
 export PATH="$ROOT/.venv-test/bin:$PATH" PYTHONPATH="$ROOT" VIRTUAL_ENV="$ROOT/.venv-test"

@@ -7,5 +7,5 @@ and its name in ``MODULES``. ``roles`` and ``flags`` are about ``--role``, ``tar
 meant.
 """
 
-MODULES = ("box", "domain", "image", "install")
+MODULES = ("box", "domain", "image", "install", "bundle", "doctor")
 """In the order of ``appliance --help``."""

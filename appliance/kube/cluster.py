@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar, overload
 
 from appliance.api.kinds import POD, Kind
@@ -71,6 +73,12 @@ class Cluster:
     async def close(self) -> None:
         """Close every connection; requests and watches in flight fail with Unreachable."""
         await self._transport.close()
+
+    async def version(self) -> tuple[dict[str, Any], datetime | None]:
+        """What the API server says of itself (``/version``), and its clock, to the second (None: it tells none)."""
+        body, headers = await self._transport.look("/version")
+        said = headers.get("Date")
+        return codec.decode_object(body, dict[str, Any]), parsedate_to_datetime(said) if said else None
 
     # Reads --------------------------------------------------------------------------------------------------------
     @overload

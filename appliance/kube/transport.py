@@ -92,6 +92,19 @@ class Transport:
                 self._metrics.requests[verb, "unreachable"] += 1
                 raise errors.Unreachable(f"{method} {path}: {_say(error)}") from error
 
+    async def look(self, path: str) -> tuple[bytes, Mapping[str, str]]:
+        """Body and headers of a GET. Raises as ``request``."""
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._answer("get", "GET", path, None, {}, None, None) as response,
+            ):
+                return await response.read(), dict(response.headers)
+        except TimeoutError as error:
+            raise errors.RequestTimeout(f"GET {path}: no answer in {self._timeout:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise errors.Unreachable(f"GET {path}: {_say(error)}") from error
+
     async def lines(
         self, verb: str, path: str, params: Mapping[str, str], *, inactivity: float
     ) -> AsyncGenerator[bytes, None]:

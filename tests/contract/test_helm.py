@@ -28,7 +28,7 @@ SETS: dict[str, dict[str, Any]] = {
         "imagePullSecrets": ["one", "two"],
         "runtimeImage": "registry.example/runtime:1",
         "domain": "sbx.example:8443",
-        "apiKey": "e2b_'\"{{ .Values.image }}%d\\",
+        "apiKey": "e2b_'\"{{.Values.image}}%d\\",
         "apiKeySecret": "first",
         "tls": {"secretName": "wild"},
         "managers": {"replicas": 7, "resources": {"limits": {"cpu": 2, "memory": "3Gi"}, "requests": {"cpu": 0.5}}},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import roots
 from boxes import RunningBox, free_port
 from e2b_code_interpreter import Sandbox
-from pyzfile import base_python, built, clean_environment
+from imagefile import built_image
 
 pytestmark = pytest.mark.box
 ROLE_MODULES = (
@@ -28,8 +31,7 @@ ROLE_MODULES = (
 def archive(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``appliance.pyz image build`` writes."""
     directory = tmp_path_factory.mktemp("image")
-    command = [base_python(), str(built()), "image", "build", "-o", str(directory / "appliance.tar")]
-    subprocess.run(command, env=clean_environment(directory), check=True, timeout=120, cwd=directory)
+    shutil.copy(built_image(), directory / "appliance.tar")
     return directory / "appliance.tar"
 
 
@@ -130,16 +132,58 @@ def test_the_bill_of_materials_names_what_is_inside(root: Path, settings: dict[s
     assert (root / "etc/ssl/certs/ca-certificates.crt").stat().st_size > 10_000
 
 
-def test_the_runtime_starts_in_an_image_that_holds_nothing(root: Path) -> None:
-    """Placed by the sidecar, started by the hook's bare exec: envd and a Python cell, without libc, shell or Python."""
-    script = Path(__file__).with_name("empty_image.py")
-    image = root.with_name("sidecar")
+def started_in(root: Path, other: Path, *words: str) -> dict[str, Any]:
+    """Place the runtime in a container with the root ``other``, start it and run a cell that runs ``words``."""
+    image = root.with_name(f"sidecar-{other.name}")
     shutil.copytree(root, image, symlinks=True)
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    done = subprocess.run(
-        [*command, sys.executable, str(script), str(image)], capture_output=True, text=True, check=False, timeout=90
-    )
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable]
+    command += [str(Path(__file__).with_name("any_image.py")), str(image), str(other), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    shutil.rmtree(image)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert said["envd"] == 204
-    assert "['dev', 'mnt', 'proc', 'tmp']" in said["cell"]
+    lines = [json.loads(line) for line in said["cell"].splitlines()]
+    printed = "".join(line["text"] for line in lines if line["type"] == "stdout")
+    assert printed, said["cell"]
+    return {**said, **json.loads(printed)}
+
+
+def test_the_runtime_starts_in_an_image_that_holds_nothing(root: Path, tmp_path: Path) -> None:
+    """Placed by the sidecar, started by the hook's bare exec: envd and a Python cell, without libc, shell or Python."""
+    (tmp_path / "empty").mkdir()
+    said = started_in(root, tmp_path / "empty")
+    assert said["root"] == ["dev", "mnt", "proc", "tmp"]
+
+
+def test_the_runtime_starts_beside_a_single_static_program(root: Path, tmp_path: Path) -> None:
+    """An image that is one static binary: the runtime starts, and starts that binary."""
+    roots.static(tmp_path / "static")
+    said = started_in(root, tmp_path / "static", "/busybox", "echo", "static")
+    assert said["root"] == ["busybox", "dev", "mnt", "proc", "tmp"]
+    assert said["said"] == "static"
+
+
+@pytest.mark.timeout(900)  # the first run makes the root with debootstrap
+def test_the_runtime_starts_in_debian(root: Path, tmp_path: Path) -> None:
+    """In what debootstrap makes, programs of the image run with their own libc: nothing of ours leaks to them."""
+    roots.debian("bookworm", tmp_path / "debian")
+    said = started_in(root, tmp_path / "debian", "/bin/sh", "-c", "cat /etc/debian_version; env")
+    assert said["said"].startswith("12."), said["trouble"]
+    assert "LD_LIBRARY_PATH" not in said["said"]
+    assert "/mnt/agent-runtime/lib" not in said["said"]
+
+
+@pytest.mark.timeout(900)
+def test_the_runtime_starts_over_an_older_libc_without_a_shell(root: Path, tmp_path: Path) -> None:
+    """The image's libc is older than the one our interpreter was linked against, and there is no shell at all."""
+    old = tmp_path / "old"
+    roots.debian("bullseye", old)
+    roots.without_shells(old)
+    images_own = re.search(r"libc-(2\.\d+)\.so", " ".join(path.name for path in (old / "lib").rglob("libc-2*.so")))
+    assert images_own is not None
+    said = started_in(root, old, "/bin/cat", "/etc/debian_version")
+    assert said["said"].startswith("11."), said["trouble"]
+    builders = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()[-1]
+    assert [int(part) for part in images_own[1].split(".")] < [int(part) for part in builders.split(".")]
+    assert not [name for name in ("bin/sh", "bin/bash", "usr/bin/sh") if (old / name).exists()]
