@@ -10,3 +10,4 @@ compile --extra science --group test -c packaging/requirements.lock -c packaging
 compile packaging/requirements-sdk-2.8.in -o packaging/requirements-sdk-2.8.lock
 compile --extra file -c packaging/requirements.lock pyproject.toml --no-emit-package debugpy --no-emit-package jedi --no-emit-package parso -o packaging/requirements-pyz.lock
 compile --no-deps packaging/requirements-kernels.in -o packaging/requirements-kernels.lock
+compile -c packaging/requirements-test.lock packaging/requirements-fuzz.in -o packaging/requirements-fuzz.lock

@@ -51,7 +51,9 @@ locked_venv "$APPLIANCE_TEST_OLD_SDK" "$ROOT/packaging/requirements-sdk-2.8.lock
 step "JavaScript SDKs and CLI"
 APPLIANCE_TEST_JS="$ROOT/.npm-test"
 locked_npm "$APPLIANCE_TEST_JS" "$ROOT/tests/e2e/js"
-export APPLIANCE_TEST_JS
+APPLIANCE_TEST_VITE="$ROOT/.npm-vite"
+locked_npm "$APPLIANCE_TEST_VITE" "$ROOT/tests/e2e/vite"
+export APPLIANCE_TEST_JS APPLIANCE_TEST_VITE
 step "the single file"
 APPLIANCE_TEST_PYZ="$ROOT/dist/appliance.pyz"
 packaging/build.sh -o "$APPLIANCE_TEST_PYZ"
@@ -71,8 +73,11 @@ if [ "$scope" = all ]; then
     step "etcd, kube-apiserver and kube-controller-manager"
     KUBEBUILDER_ASSETS=$("$ROOT/packaging/kube-assets.sh" etcd kube-apiserver kube-controller-manager kwok)
     export KUBEBUILDER_ASSETS
+    step "client releases of the last twelve months"
+    APPLIANCE_TEST_COMPAT=$("$ROOT/packaging/compat.sh" --install)
+    export APPLIANCE_TEST_COMPAT
     step "unit, contract and end-to-end tests, on the embedded cluster and on a real API server"
     exec python -m pytest "$@"
 fi
 step "unit, contract and end-to-end tests"
-exec python -m pytest -m "not realkube" "$@"
+exec python -m pytest -m "not realkube and not compat" "$@"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +20,8 @@ from appliance.runtime.connect.message import Field, Kind, Message, wire_of
 
 M = TypeVar("M", bound=Message)
 _decode = msgspec.json.Decoder().decode
+_INSTANT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9:]{8})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
@@ -32,6 +36,8 @@ def decode(data: bytes, message: type[M]) -> M:
         value = _decode(data) if data else {}
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(f"the request body is not JSON: {error}") from None
+    except RecursionError:
+        raise invalid("the request body is JSON nested too deeply") from None
     return _build(message, value, "")
 
 
@@ -60,8 +66,10 @@ def _single(field: Field, item: Any, path: str) -> Any:
     if kind is Kind.MESSAGE:
         assert field.message is not None
         return _build(field.message, item, path)
-    if kind in (Kind.STRING, Kind.TIMESTAMP):
+    if kind is Kind.STRING:
         return _expect(item, str, path, "a string")
+    if kind is Kind.TIMESTAMP:
+        return _timestamp(item, path)
     if kind is Kind.BOOL:
         return _expect(item, bool, path, "true or false")
     if kind is Kind.BYTES:
@@ -79,6 +87,19 @@ def _expect(item: Any, kind: type, path: str, wanted: str) -> Any:
     return item
 
 
+def _timestamp(item: Any, path: str) -> str:
+    """RFC 3339, in the one spelling that ``wire`` writes: UTC, nine digits of a second or none."""
+    match = _INSTANT.fullmatch(_expect(item, str, path, "an RFC 3339 time"))
+    try:
+        if match is None:
+            raise ValueError
+        when = datetime.fromisoformat(f"{match[1]}T{match[2]}{match[4].replace('Z', '+00:00')}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise invalid(f"{path}: expected an RFC 3339 time, got {_shown(item)}") from None
+    nanos = (match[3] or "").ljust(9, "0")
+    return f"{when.replace(tzinfo=None).isoformat()}{'.' + nanos if nanos.strip('0') else ''}Z"
+
+
 def _bytes(item: Any, path: str) -> bytes:
     text = str(_expect(item, str, path, "base64 text"))
     try:
@@ -90,14 +111,18 @@ def _bytes(item: Any, path: str) -> bytes:
 
 def _enum(field: Field, item: Any, path: str) -> str:
     assert field.enum is not None
-    if isinstance(item, str) and item in field.enum:
-        return item
+    if isinstance(item, str):
+        if item in field.enum:
+            return item
+        if _INTEGER.fullmatch(item):  # an unknown number, as we write it
+            item = int(item)
     if isinstance(item, int) and not isinstance(item, bool):
         for name, number in field.enum.items():
             if number == item:
                 return name
-        return str(item)  # an unknown number stays visible; proto3 enums are open
-    raise invalid(f"{path}: expected one of {', '.join(field.enum)}, got {item!r}")
+        if -(2**31) <= item < 2**31:
+            return str(item)  # an unknown number stays visible; proto3 enums are open
+    raise invalid(f"{path}: expected one of {', '.join(field.enum)}, got {_shown(item)}")
 
 
 def _string_map(item: Any, path: str) -> dict[str, str]:
@@ -105,7 +130,7 @@ def _string_map(item: Any, path: str) -> dict[str, str]:
         raise _wrong(path, "an object of strings", item)
     for key, value in item.items():
         if not isinstance(value, str):
-            raise _wrong(f"{path}.{key}", "a string", value)
+            raise _wrong(f"{path}.{key[:80]}", "a string", value)
     return item
 
 
@@ -115,14 +140,20 @@ _RANGES = {Kind.UINT32: (0, 2**32 - 1), Kind.SINT32: (-(2**31), 2**31 - 1), Kind
 def _integer(kind: Kind, item: Any, path: str) -> int | str:
     low, high = _RANGES[kind]
     try:
-        number = int(item) if isinstance(item, int | str) and not isinstance(item, bool) else None
-        if isinstance(item, float) and item.is_integer():
+        number = int(item) if isinstance(item, int) and not isinstance(item, bool) else None
+        if (isinstance(item, float) and item.is_integer()) or (isinstance(item, str) and _INTEGER.fullmatch(item)):
             number = int(item)
     except ValueError:
         number = None
     if number is None or not low <= number <= high:
-        raise invalid(f"{path}: expected an integer from {low} to {high}, got {item!r}")
+        raise invalid(f"{path}: expected an integer from {low} to {high}, got {_shown(item)}")
     return str(number) if kind is Kind.INT64 else number
+
+
+def _shown(item: Any) -> str:
+    """A value in an error: bounded, however long the request made it."""
+    text = repr(item)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _wrong(path: str, wanted: str, item: Any) -> ConnectError:

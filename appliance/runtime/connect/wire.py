@@ -53,7 +53,7 @@ def _to_number(field: Field, value: Any) -> int:
         return int(value) * 2 if value >= 0 else -int(value) * 2 - 1
     if field.kind is Kind.ENUM:
         assert field.enum is not None
-        return field.enum[value] if value in field.enum else int(value)
+        return (field.enum[value] if value in field.enum else int(value)) & 0xFFFFFFFFFFFFFFFF
     return int(value) & 0xFFFFFFFFFFFFFFFF
 
 
@@ -93,14 +93,14 @@ def _varint(out: bytearray, value: int) -> None:
 def decode(data: bytes, message: type[M]) -> M:
     """Binary to ``message``. Raises ``ConnectError`` invalid_argument on malformed bytes."""
     try:
-        return message(**_decode(memoryview(data), message))
+        return _built(message, _decode(memoryview(data), message, {}))
     except (IndexError, ValueError) as error:
         raise invalid(f"the request is not a valid protobuf message: {error}") from None
 
 
-def _decode(data: memoryview, message: type[Message]) -> dict[str, Any]:
+def _decode(data: memoryview, message: type[Message], values: dict[str, Any]) -> dict[str, Any]:
+    """Add the fields in ``data`` to ``values``; messages inside stay dictionaries, so that later parts merge."""
     by_number = wire_of(message).by_number
-    values: dict[str, Any] = {}
     at = 0
     while at < len(data):
         key, at = _read_varint(data, at)
@@ -118,11 +118,25 @@ def _collect(values: dict[str, Any], field: Field, raw: int | memoryview) -> Non
         assert isinstance(raw, memoryview)
         values.setdefault(field.name, {}).update([_map_entry(raw)])
         return
+    if field.kind is Kind.MESSAGE and not field.repeated:
+        assert field.message is not None and isinstance(raw, memoryview)
+        values[field.name] = _decode(raw, field.message, values.get(field.name, {}))
+        return
     value = _from_raw(field, raw)
     if field.repeated:
         values.setdefault(field.name, []).append(value)
     else:
         values[field.name] = value
+
+
+def _built(message: type[M], values: dict[str, Any]) -> M:
+    """The message that ``values`` describe."""
+    for field in wire_of(message).ordered:
+        value = values.get(field.name)
+        if isinstance(value, dict) and field.kind is Kind.MESSAGE:
+            assert field.message is not None
+            values[field.name] = _built(field.message, value)
+    return message(**values)
 
 
 def _from_raw(field: Field, raw: int | memoryview) -> Any:
@@ -131,7 +145,7 @@ def _from_raw(field: Field, raw: int | memoryview) -> Any:
         return _from_number(field, raw)
     if kind is Kind.MESSAGE:
         assert field.message is not None
-        return field.message(**_decode(raw, field.message))
+        return _built(field.message, _decode(raw, field.message, {}))
     if kind is Kind.BYTES:
         return bytes(raw)
     if kind is Kind.TIMESTAMP:
@@ -147,6 +161,8 @@ def _read_timestamp(data: memoryview) -> str:
         raw, at = _read_raw(data, at, key & 7)
         if isinstance(raw, int):
             found[key >> 3] = raw - (1 << 64) if raw >> 63 else raw
+    if not 0 <= found[2] < 1_000_000_000:
+        raise ValueError("a timestamp's nanoseconds must be from 0 to 999999999")
     try:
         whole = (_EPOCH + timedelta(seconds=found[1])).replace(tzinfo=None).isoformat()
     except OverflowError:
@@ -158,12 +174,14 @@ def _from_number(field: Field, raw: int) -> Any:
     if field.kind is Kind.BOOL:
         return bool(raw)
     if field.kind is Kind.SINT32:
+        raw &= 0xFFFFFFFF
         return (raw >> 1) ^ -(raw & 1)
     if field.kind is Kind.INT64:
         return str(raw - (1 << 64) if raw >> 63 else raw)
     if field.kind is Kind.ENUM:
         assert field.enum is not None
-        return next((name for name, number in field.enum.items() if number == raw), str(raw))
+        number = (raw & 0xFFFFFFFF ^ 0x80000000) - 0x80000000  # an enum is an int32
+        return next((name for name, known in field.enum.items() if known == number), str(number))
     return raw & 0xFFFFFFFF
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Final
 
-_RANGE: Final = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
+_RANGE: Final = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*")
+_FAR: Final = 10**18
+"""No file has so many bytes; longer numbers are not converted (Python refuses those of more than 4300 digits)."""
 
 
 class Unsatisfiable(Exception):
@@ -50,17 +52,21 @@ def byte_range(headers: Mapping[str, str], size: int, modified: float) -> tuple[
     if "if-range" in headers and _parse(headers["if-range"]) != int(modified):
         return None
     if not match[1]:
-        length = min(int(match[2]), size)
+        length = min(_offset(match[2]), size)
         if length == 0:
             raise Unsatisfiable
         return size - length, length
-    first = int(match[1])
-    last = min(int(match[2]), size - 1) if match[2] else size - 1
-    if match[2] and int(match[2]) < first:
+    first = _offset(match[1])
+    last = min(_offset(match[2]), size - 1) if match[2] else size - 1
+    if match[2] and _offset(match[2]) < first:
         return None
     if first >= size:
         raise Unsatisfiable
     return first, last - first + 1
+
+
+def _offset(digits: str) -> int:
+    return int(digits) if len(digits) < len(str(_FAR)) else _FAR
 
 
 def is_conditional(headers: Mapping[str, str]) -> bool:

@@ -17,6 +17,8 @@ from appliance.runtime.http import HttpError
 
 _MAX_HEAD: Final = 16 * 1024
 _MAX_BOUNDARY: Final = 200
+_CHARSETS: Final = ("", "utf-8", "iso-8859-1", "us-ascii")
+"""Character sets of ``filename*`` (RFC 8187); others of Python's many codecs are not for strangers to choose."""
 _PARAMETER: Final = re.compile(r';\s*([!#$%&\'*+\-.^_`|~\w]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;]*)')
 
 
@@ -167,8 +169,10 @@ def _filename(found: dict[str, str]) -> str | None:
     extended = found.get("filename*")
     if extended is not None and extended.count("'") >= 2:
         charset, _, rest = extended.split("'", 2)
+        if charset.lower() not in _CHARSETS:
+            raise HttpError(400, f"filename*: expected the character set UTF-8 or ISO-8859-1, got {charset[:40]!r}")
         try:
             return unquote(rest, encoding=charset or "utf-8", errors="strict")
-        except (LookupError, UnicodeDecodeError):
-            raise HttpError(400, f"filename*: cannot decode {extended!r}") from None
+        except UnicodeDecodeError:
+            raise HttpError(400, f"filename*: expected percent-encoded {charset or 'UTF-8'}") from None
     return found.get("filename")
