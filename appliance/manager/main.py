@@ -137,8 +137,8 @@ async def _serve(
     sampler = Sampler(roster, guests, teams, times.now)
     for entry, state in roster.delivered():
         journal.moved(entry, None, state)
-    roster.observers += [journal, sampler]
     logs = SandboxLogs(cluster, journal)
+    roster.observers += [journal, sampler, logs]
     stack.push_async_callback(logs.drain)
     tasks.add(asyncio.create_task(sampler.run(), name="sampler"))
     sizer = Sizer(caches.sets, caches.templates)

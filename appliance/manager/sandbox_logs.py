@@ -8,6 +8,7 @@ that does not answer adds none. A line that is a JSON object with a message keep
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,9 @@ from appliance.api.kinds import POD
 from appliance.api.structs import Sandbox
 from appliance.kube.cluster import Cluster
 from appliance.kube.errors import KubeError
-from appliance.manager.journal import MAX_MESSAGE, Journal, Line, Record
+from appliance.manager.journal import MAX_MESSAGE, MAX_SANDBOXES, Journal, Line, Record
+from appliance.manager.roster import Entry
+from appliance.manager.runstate import Run
 
 LEVELS = ("debug", "info", "warn", "error")
 TAIL = 500
@@ -47,12 +50,16 @@ class Question:
 
 
 class SandboxLogs:
-    """Reads logs; keeps a killed sandbox's output."""
+    """Reads logs; keeps the output of a sandbox that ends, whoever ends it: as an observer of the roster.
+
+    So every manager does. A pod outlives its Sandbox by a moment only: what the pod's end overtakes is not kept.
+    """
 
     def __init__(self, cluster: Cluster, journal: Journal) -> None:
         self._cluster = cluster
         self._journal = journal
         self._keeping: set[asyncio.Task[None]] = set()
+        self._kept: OrderedDict[str, None] = OrderedDict()
 
     async def read(self, record: Record, sandbox: Sandbox | None, question: Question) -> list[Line]:
         """The lines asked for; ``sandbox`` None: it has ended."""
@@ -62,11 +69,23 @@ class SandboxLogs:
         return select(lines, question)
 
     def keep_soon(self, sandbox_id: str, sandbox: Sandbox) -> None:
-        """Copy the container's output into the journal, beside whatever ends the pod: its end takes longer."""
-        if len(self._keeping) < MAX_KEEPING:
+        """Copy the container's output into the journal once, beside whatever ends the pod: its end takes longer."""
+        if len(self._keeping) < MAX_KEEPING and sandbox_id not in self._kept:
+            self._kept[sandbox_id] = None
+            if len(self._kept) > MAX_SANDBOXES:
+                self._kept.popitem(last=False)
             task = asyncio.create_task(self._keep(sandbox_id, sandbox))
             self._keeping.add(task)
             task.add_done_callback(self._keeping.discard)
+
+    def moved(self, entry: Entry, before: Run | None, run: Run) -> None:
+        """The roster saw a sandbox change its state."""
+        if run is Run.GONE and before not in (None, Run.GONE):
+            self.keep_soon(entry.sandbox_id, entry.sandbox)
+
+    def ended(self, entry: Entry, *, killed: bool) -> None:
+        """The sandbox is gone."""
+        self.keep_soon(entry.sandbox_id, entry.sandbox)
 
     async def drain(self) -> None:
         """Wait for the copies under way; each is bounded."""

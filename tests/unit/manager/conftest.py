@@ -272,7 +272,8 @@ class World:
         self.routes = RosterRoutes(self.roster, self.lifecycle, min_resume_timeout=wait, now=self.clock.now)
         self.guests, self.teams, self.journal = Guests(session, self.clock.now), TeamMetrics(), Journal(self.clock.now)
         self.sampler = Sampler(self.roster, self.guests, self.teams, self.clock.now)
-        self.roster.observers += [self.journal, self.sampler]
+        self.logs = SandboxLogs(cluster, self.journal)
+        self.roster.observers += [self.journal, self.sampler, self.logs]
         sizer = Sizer(self.caches.sets, self.caches.templates)
         templates = Templates(self.caches.sets, sizer)
         finder = Finder(cluster, self.caches.sandboxes, self.roster, None)
@@ -292,7 +293,7 @@ class World:
             sizer=sizer,
             guests=self.guests,
             journal=self.journal,
-            logs=SandboxLogs(cluster, self.journal),
+            logs=self.logs,
             teams=self.teams,
             observed=Observed(),
             gateway=self.gateway,
@@ -382,4 +383,5 @@ async def world(settings: ManagerSettings, tmp_path: Path) -> AsyncIterator[Worl
         await made.add_pool("python", 3)
         yield made
         await made.engine.drain()
+        await made.logs.drain()
         made.pledges.shut()

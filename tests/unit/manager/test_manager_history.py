@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from appliance.api import times
+from appliance.api.kinds import SANDBOX
 from appliance.manager import journal, team_metrics
 from appliance.manager.journal import Journal, Line
 from appliance.manager.runstate import Run
@@ -72,6 +73,18 @@ async def test_v2_filters_order_and_bounds(world: Any) -> None:
     for query in ("limit=0", "limit=1001", "cursor=x", "direction=up", "level=loud", f"search={'x' * 257}"):
         answer = await world.call("GET", f"/v2/sandboxes/{sandbox_id}/logs?{query}")
         assert answer.status_code == 400 and query.partition("=")[0] in (await answer.get_json())["message"]
+
+
+async def test_output_outlives_a_sandbox_that_somebody_else_ended(world: Any) -> None:
+    """Deleted in the cluster, by its time-out or through another manager: its output is kept, once."""
+    world.cluster.output = "2026-01-01T00:00:00.5Z last words"
+    sandbox_id = (await world.create())["sandboxID"]
+    name = world.stored(sandbox_id)["metadata"]["name"]
+    world.cluster.change(SANDBOX, "default", name, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    world.cluster.remove(SANDBOX, "default", name)
+    await world.logs.drain()
+    messages = [one["message"] for one in (await _logs(world, sandbox_id, ""))["logs"]]
+    assert messages == ["last words", "Sandbox created", "Sandbox ended"]
 
 
 async def test_history_is_the_teams_own(world: Any) -> None:
