@@ -34,6 +34,7 @@ from appliance.runtime.metrics import Metrics
 from appliance.runtime.process.service import ProcessService
 from appliance.runtime.settings import RuntimeSettings
 from appliance.runtime.state import RuntimeState, SupervisorChannel
+from appliance.runtime.supervise.channel import Channel
 from appliance.runtime.users import Users
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class EnvdApp:
         self._context = Context(settings, state, Users(settings.etc))
         self._metrics = Metrics()
         self._filesystem = FilesystemService(self._context)
-        methods = {**ProcessService(self._context).methods(), **self._filesystem.methods()}
+        self._processes = ProcessService(self._context, channel if isinstance(channel, Channel) else None)
+        methods = {**self._processes.methods(), **self._filesystem.methods()}
         self._rpc = Rpc(methods, settings.max_message)
         self._routes = self._rest()
 
@@ -77,6 +79,10 @@ class EnvdApp:
             },
             "/files/compose": {"POST": lambda r: serve_compose(r, context)},
         }
+
+    def adopt(self) -> None:
+        """Take over what outlived the previous server process. Called once, before serving."""
+        self._processes.adopt()
 
     def close(self) -> None:
         """Release watchers; the processes of clients go on."""

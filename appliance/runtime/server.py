@@ -85,6 +85,7 @@ class Runtime:
         log line.
         """
         settings = self._settings
+        self._envd.adopt()
         await self._listen("envd", self._envd, settings.envd_port)
         if settings.tunnel:
             self._tunnel = Tunnel(settings, self._state)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from boxes import RunningBox
-from e2b import SandboxException
+from e2b import CommandExitException, SandboxException
 from e2b_code_interpreter import Sandbox
 from waiting import eventually
 
@@ -164,13 +164,22 @@ def test_a_killed_kernel_is_said_and_replaced(box: RunningBox, monkeypatch: pyte
 
 
 def test_a_killed_runtime_comes_back_with_its_kernel(box: RunningBox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """kill -9 of the runtime's server inside a sandbox: it is back with its token, and the variable is still there."""
+    """kill -9 of the runtime's server inside a sandbox: token, variable and command are there afterwards."""
     use(box, monkeypatch)
     with Sandbox.create(template="code-interpreter", timeout=120) as sandbox:
         sandbox.run_code("a = 41")
-        pid = sandbox.commands.run("ps -o pid= --ppid 1 -U root | head -1").stdout.strip()
+        worker = sandbox.commands.run("while read line; do echo $line; done; exit 3", background=True, stdin=True)
+        aged = f"until [ $(ps -o etimes= -p {worker.pid}) -ge 1 ]; do sleep 0.1; done"  # younger ones are not kept
+        pid = sandbox.commands.run(f"{aged}; ps -o pid= --ppid 1 -U root | head -1").stdout.strip()
         assert pid.isdigit()
         with contextlib.suppress(SandboxException):  # the connection dies with the server
             sandbox.commands.run(f"sudo kill -9 {pid}", timeout=5)
         eventually(lambda: answers(sandbox))
         assert sandbox.run_code("a + 1").text == "42"
+        assert worker.pid in [process.pid for process in sandbox.commands.list()]
+        handle = sandbox.commands.connect(worker.pid)
+        sandbox.commands.send_stdin(worker.pid, "still here\n")
+        sandbox.commands.close_stdin(worker.pid)
+        with pytest.raises(CommandExitException) as end:
+            handle.wait()
+        assert (end.value.stdout, end.value.exit_code) == ("still here\n", 3)

@@ -31,6 +31,11 @@ class ExitWatch:
         else:
             self._loop.add_reader(self._descriptor, self._ready)
 
+    @property
+    def pidfd(self) -> int | None:
+        """The descriptor that stands for the child, while it lives and where the kernel has such."""
+        return self._descriptor
+
     def _ready(self) -> None:
         status: int | None
         try:

@@ -17,10 +17,12 @@ from appliance.runtime.process import exits
 from appliance.runtime.process.exitwatch import ExitWatch
 from appliance.runtime.process.fanout import Fanout, Subscription
 from appliance.runtime.process.inputs import Input
+from appliance.runtime.process.keeping import AdoptedWatch, Keeper, Kept, config_of
 from appliance.runtime.process.messages import DataEvent, EndEvent, ProcessConfig, ProcessEvent
 from appliance.runtime.process.output import Output
 from appliance.runtime.process.spawn import Spawned
 from appliance.runtime.settings import RuntimeSettings
+from appliance.runtime.supervise.messages import ProcessRecord
 
 
 class Process:
@@ -33,6 +35,8 @@ class Process:
         tag: str | None,
         settings: RuntimeSettings,
         on_end: Callable[[Process], None],
+        keeper: Keeper | None = None,
+        adopted: ProcessRecord | None = None,
     ) -> None:
         self.pid = spawned.pid
         self.config = config
@@ -49,7 +53,40 @@ class Process:
         pty = self._outputs.get("pty")
         self.stdin = None if spawned.stdin is None else Input(spawned.stdin, owned=True)
         self.pty = None if pty is None else Input(pty.descriptor, owned=False)
-        self._watch = ExitWatch(spawned.pid, self._exited)
+        self._deadline: float | None = None
+        self._kept = Kept(keeper, self.pid, config, tag)
+        self._watch: ExitWatch | AdoptedWatch
+        if adopted is None:
+            self._watch = ExitWatch(self.pid, self._exited)
+            self._kept.later(self._descriptors, lambda: self._deadline)
+        else:
+            self._watch = AdoptedWatch(adopted.descriptors["pidfd"], adopted.status, self._exited)
+            self._kept.adopted()
+            if adopted.keep.deadline is not None:
+                self._set_timer(adopted.keep.deadline, None)
+
+    @classmethod
+    def adopt(
+        cls, record: ProcessRecord, settings: RuntimeSettings, on_end: Callable[[Process], None], keeper: Keeper
+    ) -> Process:
+        """Take over a command of an earlier server process."""
+        outputs = {name: fd for name, fd in record.descriptors.items() if name in ("stdout", "stderr", "pty")}
+        spawned = Spawned(record.keep.pid, record.descriptors.get("stdin"), outputs)
+        return cls(spawned, config_of(record), record.keep.tag, settings, on_end, keeper, record)
+
+    def told_end(self, status: int) -> None:
+        """The supervisor has reaped an adopted command; its wait status."""
+        if isinstance(self._watch, AdoptedWatch):
+            self._watch.ended(status)
+
+    def _descriptors(self) -> dict[str, int] | None:
+        """What a next server process would need; None once the child is gone."""
+        pidfd = self._watch.pidfd
+        if pidfd is None or self._exit is not None:
+            return None
+        stdin = {} if self.stdin is None or self.stdin.closed else {"stdin": self.stdin.descriptor}
+        outputs = {name: output.descriptor for name, output in self._outputs.items() if not output.at_end}
+        return {"pidfd": pidfd, **stdin, **outputs}
 
     @property
     def running(self) -> bool:
@@ -66,12 +103,22 @@ class Process:
 
     def set_deadline(self, seconds: float, starter: Subscription) -> None:
         """After ``seconds`` kill the child and end ``starter``'s stream with deadline_exceeded."""
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(seconds, self._expire, starter))
+        self._set_timer(asyncio.get_running_loop().time() + seconds, starter)
 
-    def _expire(self, starter: Subscription) -> None:
+    def _set_timer(self, deadline: float, starter: Subscription | None) -> None:
+        self._deadline = deadline  # of the system's monotonic clock, which the next server process shares
+        self._timers.append(asyncio.get_running_loop().call_at(deadline, self._expire, starter))
+
+    def _expire(self, starter: Subscription | None) -> None:
         self.send_signal(signal.SIGKILL)
-        starter.put(ConnectError(Code.DEADLINE_EXCEEDED, "context deadline exceeded"))
+        if starter is not None:
+            starter.put(ConnectError(Code.DEADLINE_EXCEEDED, "context deadline exceeded"))
+
+    def close_stdin(self) -> None:
+        """End of input; idempotent, nothing without a standard input."""
+        if self.stdin is not None and not self.stdin.closed:
+            self.stdin.close()
+            self._kept.drop_stdin()
 
     def send_signal(self, number: int) -> bool:
         """Signal the direct child only; False when it is gone."""
@@ -101,8 +148,7 @@ class Process:
 
     def _exited(self, status: int | None) -> None:
         self._exit = exits.UNKNOWN if status is None else exits.end_event(status)
-        if self.stdin is not None:
-            self.stdin.close()
+        self.close_stdin()
         if all(output.at_end for output in self._outputs.values()):
             self._finish()
         elif self._signalled or "pty" in self._outputs:
@@ -126,6 +172,7 @@ class Process:
         for timer in self._timers:
             timer.cancel()
         self._fanout.publish(ProcessEvent(end=self.end))
+        self._kept.release()
         if self.pty is not None:
             self.pty.close()
         self._on_end(self)

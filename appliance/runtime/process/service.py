@@ -20,6 +20,7 @@ from appliance.runtime.process.process import Process
 from appliance.runtime.process.program import program_of, terminal_size
 from appliance.runtime.process.registry import Registry
 from appliance.runtime.process.spawn import CannotStart, spawn
+from appliance.runtime.supervise.channel import Channel
 
 _SIGNALS: Final = {"SIGNAL_SIGKILL": signal.SIGKILL, "SIGNAL_SIGTERM": signal.SIGTERM}
 _KEEPALIVE: Final = m.EventResponse(event=m.ProcessEvent(keepalive=m.KeepAlive()))
@@ -29,9 +30,23 @@ _NO_STDIN: Final = "stdin not enabled or closed"
 class ProcessService:
     """Handlers of the service."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, keeper: Channel | None = None) -> None:
         self._context = context
+        self._keeper = keeper
         self._registry = Registry(context.settings)
+
+    def adopt(self) -> None:
+        """Take over the commands that outlived the previous server process. Called once, before serving."""
+        if self._keeper is None:
+            return
+        adopted: dict[int, Process] = {}
+        for record in self._keeper.processes:
+            process = Process.adopt(record, self._context.settings, self._registry.ended, self._keeper)
+            adopted[process.pid] = process
+            self._registry.add(process)
+        self._keeper.processes.clear()
+        if adopted:
+            self._keeper.attach_processes(lambda pid, status: adopted[pid].told_end(status) if pid in adopted else None)
 
     def methods(self) -> Mapping[str, Method]:
         """The handlers by path."""
@@ -59,7 +74,9 @@ class ProcessService:
         except CannotSwitch as error:
             raise ConnectError(Code.PERMISSION_DENIED, str(error)) from None
         assert request.process is not None
-        process = Process(spawned, request.process, request.tag, self._context.settings, self._registry.ended)
+        process = Process(
+            spawned, request.process, request.tag, self._context.settings, self._registry.ended, self._keeper
+        )
         self._registry.add(process)
         subscription = process.subscribe()
         if deadline is not None:
@@ -105,8 +122,7 @@ class ProcessService:
         if process.pty is not None:
             message = "cannot close stdin for PTY process; send Ctrl+D (0x04) instead"
             raise ConnectError(Code.UNKNOWN, message)
-        if process.stdin is not None:
-            process.stdin.close()
+        process.close_stdin()
         return m.Empty()
 
     async def send_signal(self, call: Call, request: m.SendSignalRequest) -> m.Empty:

@@ -30,20 +30,46 @@ class Channel:
         sock: socket.socket,
         saved_state: bytes | None,
         records: Iterable[messages.KernelRecord],
+        processes: Iterable[messages.ProcessRecord] = (),
     ) -> None:
         self.settings = settings
         self.saved_state = saved_state
         """Snapshot that the previous server process saved; None in the first one."""
         self.records = list(records)
         """Kernels started by previous server processes, the ended ones included."""
+        self.processes = list(processes)
+        """Commands of clients that outlived the previous server process, with descriptors that are ours now."""
+        self._on_process_end: Callable[[int, int], None] | None = None
         self._sock = sock
         self._outbox: deque[messages.Request] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_report: Callable[[messages.Report], None] | None = None
+        self._early: list[messages.Report] = []
+        """Reports about kernels that came before somebody wanted them."""
 
     def save_state(self, state: bytes) -> None:
         """Hand ``state`` to the supervisor for the next server process. Never blocks."""
         self.send(messages.SaveState(state=state))
+
+    def keep(self, request: messages.KeepProcess, descriptors: list[int]) -> bool:
+        """Hand a command over to the supervisor; False when its socket is full at the moment, or it is gone."""
+        if self._outbox:
+            return False
+        try:
+            messages.send(self._sock, request, descriptors)
+        except OSError:
+            return False
+        return True
+
+    def drop_stdin(self, pid: int) -> None:
+        """Have the supervisor close its copy of a command's standard input."""
+        with contextlib.suppress(OSError):
+            self.send(messages.DropStdin(pid=pid))
+
+    def release(self, pid: int) -> None:
+        """Have the supervisor forget a command."""
+        with contextlib.suppress(OSError):
+            self.send(messages.ReleaseProcess(pid=pid))
 
     def send(self, request: messages.Request) -> None:
         """Send or queue a request. Raises ``OSError`` when the supervisor is gone or far behind."""
@@ -56,9 +82,22 @@ class Channel:
             self._enqueue(request)
 
     def attach(self, on_report: Callable[[messages.Report], None]) -> None:
-        """Deliver reports to ``on_report`` from now on, in the running loop."""
-        self._loop = asyncio.get_running_loop()
+        """Deliver reports about kernels to ``on_report`` from now on, in the running loop."""
         self._on_report = on_report
+        early, self._early = self._early, []
+        for report in early:
+            on_report(report)
+        self._listen()
+
+    def attach_processes(self, on_end: Callable[[int, int], None]) -> None:
+        """Tell ``on_end`` the pid and wait status of each adopted command that ends, in the running loop."""
+        self._on_process_end = on_end
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._loop is not None:
+            return
+        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._sock.fileno(), self._readable)
         if self._outbox:
             self._loop.add_writer(self._sock.fileno(), self._writable)
@@ -91,7 +130,6 @@ class Channel:
         asyncio.get_running_loop().remove_writer(self._sock.fileno())
 
     def _readable(self) -> None:
-        assert self._on_report is not None
         while True:
             try:
                 report = messages.receive_report(self._sock)
@@ -102,4 +140,10 @@ class Channel:
             if report is None:  # the supervisor is gone, and SIGKILL with it on its way
                 self.detach()
                 return
-            self._on_report(report)
+            if isinstance(report, messages.ProcessEnded):
+                if self._on_process_end is not None:
+                    self._on_process_end(report.pid, report.status)
+            elif self._on_report is None:
+                self._early.append(report)
+            else:
+                self._on_report(report)

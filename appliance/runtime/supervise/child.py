@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -76,11 +76,13 @@ def adopt_orphans() -> None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def close_descriptors(keep: int = -1) -> None:
+def close_descriptors(keep: Iterable[int] = ()) -> None:
     """Close everything above stderr but ``keep``."""
-    if keep > 2:
-        os.closerange(3, keep)
-    os.closerange(max(keep, 2) + 1, 1 << 20)
+    at = 3
+    for descriptor in sorted(keep):
+        os.closerange(at, descriptor)
+        at = max(at, descriptor + 1)
+    os.closerange(at, 1 << 20)
 
 
 def become(entry: User | None) -> None:

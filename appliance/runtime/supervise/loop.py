@@ -1,7 +1,8 @@
 """The supervisor's loop: pid 1 of a sandbox.
 
 Single-threaded, blocking in ``poll`` on two descriptors: the wake-up pipe that signals write to, and the socket of
-the server process. It holds what must outlive the server: the last /init state and the kernels. It promises that
+the server process. It holds what must outlive the server: the last /init state, the kernels and the pipes of clients'
+commands. It promises that
 
 * every child and every orphan is reaped, and a kernel's end is reported;
 * a dead server is back at once (after a crash in its first second: with a growing pause, at most ``RESTART_MAX``);
@@ -29,6 +30,7 @@ from appliance.runtime.supervise import child, messages, title
 from appliance.runtime.supervise.channel import Channel
 from appliance.runtime.supervise.kernels import KernelTable
 from appliance.runtime.supervise.maincommand import MainCommand
+from appliance.runtime.supervise.processes import ProcessTable
 
 STOP_GRACE: Final = 4.0
 """Seconds between SIGTERM and SIGKILL; below the pod's grace of 5 s."""
@@ -59,6 +61,7 @@ class Supervisor:
         self._main_pid: int | None = None
         self._exit_code: int | None = None
         self._kernels = KernelTable(settings.etc)
+        self._processes = ProcessTable()
         self._state: bytes | None = None
         self._server: _Server | None = None
         self._pause = 0.0
@@ -161,9 +164,10 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            self._child_ended(pid, os.waitstatus_to_exitcode(raw))
+            self._child_ended(pid, raw)
 
-    def _child_ended(self, pid: int, status: int) -> None:
+    def _child_ended(self, pid: int, raw: int) -> None:
+        status = os.waitstatus_to_exitcode(raw)
         if self._server is not None and pid == self._server.pid:
             self._server_ended(self._server, status)
         elif pid == self._main_pid:
@@ -172,6 +176,8 @@ class Supervisor:
             self._stop()
         elif (kernel_id := self._kernels.ended(pid, status)) is not None:
             self._report(messages.Exited(id=kernel_id, status=status))
+        elif self._processes.ended(pid, raw):
+            self._report(messages.ProcessEnded(pid=pid, status=raw))
 
     def _start_server(self) -> None:
         self._restart_at = None
@@ -186,12 +192,14 @@ class Supervisor:
 
     def _serve(self, sock: socket.socket) -> None:
         child.reset_signals()
-        child.close_descriptors(keep=sock.fileno())
+        child.close_descriptors([sock.fileno(), *self._processes.descriptors])
         child.die_with_parent()
         title.show("appliance: runtime", "runtime")
         from appliance.runtime.server import serve
 
-        channel = Channel(self._settings, sock, self._state, self._kernels.records.values())
+        channel = Channel(
+            self._settings, sock, self._state, self._kernels.records.values(), self._processes.records.values()
+        )
         serve(self._settings, channel, self._state)
 
     def _server_ended(self, server: _Server, status: int) -> None:
@@ -212,11 +220,11 @@ class Supervisor:
     def _read_requests(self, server: _Server) -> None:
         while True:
             try:
-                request = messages.receive_request(server.sock)
+                request, descriptors = messages.receive_request(server.sock)
             except BlockingIOError:
                 return
             except ConnectionError:
-                request = None
+                request, descriptors = None, []
             except (OSError, msgspec.DecodeError) as error:
                 sys.stderr.write(f"runtime: bad message from the server process: {error}\n")
                 os.kill(server.pid, signal.SIGKILL)
@@ -227,10 +235,16 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(server.pid, signal.SIGKILL)
                 return
-            self._obey(request)
+            self._obey(request, descriptors)
 
-    def _obey(self, request: messages.Request) -> None:
+    def _obey(self, request: messages.Request, descriptors: list[int]) -> None:
         match request:
+            case messages.KeepProcess():
+                self._processes.keep(request, descriptors)
+            case messages.DropStdin():
+                self._processes.drop_stdin(request.pid)
+            case messages.ReleaseProcess():
+                self._processes.release(request.pid)
             case messages.StartKernel():
                 self._start_kernel(request)
             case messages.SignalKernel():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -17,6 +17,8 @@ import msgspec
 INLINE_MAX: Final = 32 * 1024
 """Bytes; larger messages go through a descriptor. Well below Linux' default socket buffer of 208 KiB."""
 MESSAGE_MAX: Final = 64 * 1024 * 1024
+MAX_DESCRIPTORS: Final = 4
+"""Descriptors that belong to one message, the file of a large one not counted."""
 _INLINE: Final = b"\x00"
 _IN_FILE: Final = b"\x01"
 
@@ -85,6 +87,31 @@ class SaveState(msgspec.Struct, tag="state", frozen=True):
     state: bytes
 
 
+class KeepProcess(msgspec.Struct, tag="keep", frozen=True):
+    """Server → supervisor, with descriptors: hold a client's command for the next server process."""
+
+    pid: int
+    config: bytes
+    """The ``ProcessConfig`` in binary."""
+    tag: str | None
+    names: tuple[str, ...]
+    """What each descriptor is: ``pidfd``, ``stdin``, ``stdout``, ``stderr``, ``pty``."""
+    deadline: float | None
+    """Monotonic time at which the command is to be killed."""
+
+
+class DropStdin(msgspec.Struct, tag="drop-stdin", frozen=True):
+    """Server → supervisor: a held command's standard input was closed."""
+
+    pid: int
+
+
+class ReleaseProcess(msgspec.Struct, tag="release", frozen=True):
+    """Server → supervisor: a held command has ended."""
+
+    pid: int
+
+
 class Started(msgspec.Struct, tag="started", frozen=True):
     """Supervisor → server."""
 
@@ -106,8 +133,16 @@ class Exited(msgspec.Struct, tag="exited", frozen=True):
     status: int
 
 
-Request = StartKernel | SignalKernel | Remember | Forget | SaveState
-Report = Started | Failed | Exited
+class ProcessEnded(msgspec.Struct, tag="process-ended", frozen=True):
+    """Supervisor → server: a command that an earlier server had started is gone."""
+
+    pid: int
+    status: int
+    """As ``waitpid`` gives it."""
+
+
+Request = StartKernel | SignalKernel | Remember | Forget | SaveState | KeepProcess | DropStdin | ReleaseProcess
+Report = Started | Failed | Exited | ProcessEnded
 
 _encode = msgspec.msgpack.Encoder().encode
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
@@ -124,48 +159,74 @@ class KernelRecord(msgspec.Struct):
     """Exit status in the form of ``Exited``; None while it lives."""
 
 
-def send(sock: socket.socket, message: Request | Report) -> None:
-    """Send one message on a non-blocking socket. Raises ``BlockingIOError`` when the buffer is full, ``OSError``
-    when the peer is gone.
+class ProcessRecord(msgspec.Struct):
+    """What the supervisor knows of a command that was handed over; each new server process gets it."""
+
+    keep: KeepProcess
+    descriptors: dict[str, int]
+    status: int | None = None
+    """Wait status; None while it lives, or when its server had reaped it."""
+
+
+def send(sock: socket.socket, message: Request | Report, descriptors: Sequence[int] = ()) -> None:
+    """Send one message on a non-blocking socket, with copies of ``descriptors``. Raises ``BlockingIOError`` when the
+    buffer is full, ``OSError`` when the peer is gone.
     """
     data = _encode(message)
     if len(data) <= INLINE_MAX:
-        sock.send(_INLINE + data)
+        if descriptors:
+            socket.send_fds(sock, [_INLINE + data], descriptors)
+        else:
+            sock.send(_INLINE + data)
         return
     fd = os.memfd_create("message", os.MFD_CLOEXEC)
     try:
         with open(fd, "wb", closefd=False) as file:
             file.write(data)
-        socket.send_fds(sock, [_IN_FILE], [fd])
+        socket.send_fds(sock, [_IN_FILE], [fd, *descriptors])
     finally:
         os.close(fd)
 
 
-def receive_request(sock: socket.socket) -> Request | None:
-    """The next request, or None at end of file. Raises ``BlockingIOError`` when there is none yet,
-    ``msgspec.DecodeError`` on garbage.
+def receive_request(sock: socket.socket) -> tuple[Request | None, list[int]]:
+    """The next request with its descriptors, now the caller's, or None at end of file. Raises ``BlockingIOError`` when
+    there is none yet, ``msgspec.DecodeError`` on garbage.
     """
-    data = _receive(sock)
-    return _requests.decode(data) if data else None
+    data, descriptors = _receive(sock)
+    try:
+        return (_requests.decode(data) if data else None), descriptors
+    except msgspec.DecodeError:
+        _close(descriptors)
+        raise
 
 
 def receive_report(sock: socket.socket) -> Report | None:
     """The next report, or None at end of file. Raises ``BlockingIOError`` when there is none yet."""
-    data = _receive(sock)
+    data, descriptors = _receive(sock)
+    _close(descriptors)
     return _reports.decode(data) if data else None
 
 
-def _receive(sock: socket.socket) -> bytes:
-    packet, fds, _, _ = socket.recv_fds(sock, INLINE_MAX + 1, 1)  # 3.11 drops flags: the socket is non-blocking
+def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    # 3.11 drops flags: the socket is non-blocking
+    packet, fds, _, _ = socket.recv_fds(sock, INLINE_MAX + 1, 1 + MAX_DESCRIPTORS)
+    if packet[:1] != _IN_FILE:
+        return packet[1:], fds
+    if not fds:
+        raise msgspec.DecodeError("a message announced a descriptor and brought none")
     try:
-        if packet[:1] != _IN_FILE:
-            return packet[1:]
-        if not fds:
-            raise msgspec.DecodeError("a message announced a descriptor and brought none")
         size = os.fstat(fds[0]).st_size
         if size > MESSAGE_MAX:
             raise msgspec.DecodeError(f"message of {size} bytes, at most {MESSAGE_MAX} are allowed")
-        return os.pread(fds[0], size, 0)
+        data = os.pread(fds[0], size, 0)
+    except BaseException:
+        _close(fds[1:])
+        raise
     finally:
-        for fd in fds:
-            os.close(fd)
+        os.close(fds[0])
+    return data, fds[1:]
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

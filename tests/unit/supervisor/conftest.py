@@ -32,11 +32,11 @@ class Sandbox:
     """One running supervisor."""
 
     def __init__(self, main: list[str] | None = None, env: dict[str, str] | None = None) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as probe, socket.create_server(("127.0.0.1", 0)) as other:
+            self.port, self.envd_port = probe.getsockname()[1], other.getsockname()[1]
         given = {
             "host": "127.0.0.1",
-            "envd_port": 0,
+            "envd_port": self.envd_port,
             "interpreter_port": self.port,
             "tunnel": False,
             "default_user": None,

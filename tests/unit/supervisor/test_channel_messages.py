@@ -26,7 +26,7 @@ def test_a_state_of_any_size_arrives_whole(pair: tuple[socket.socket, socket.soc
     """Small messages travel in the packet, large ones through a descriptor; both arrive as they were sent."""
     state = b"x" * size
     messages.send(pair[0], messages.SaveState(state=state))
-    assert messages.receive_request(pair[1]) == messages.SaveState(state=state)
+    assert messages.receive_request(pair[1]) == (messages.SaveState(state=state), [])
 
 
 def test_nothing_to_read_does_not_block(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -38,7 +38,7 @@ def test_nothing_to_read_does_not_block(pair: tuple[socket.socket, socket.socket
 def test_a_closed_peer_reads_as_none(pair: tuple[socket.socket, socket.socket]) -> None:
     """End of file is None, not an error."""
     pair[0].close()
-    assert messages.receive_request(pair[1]) is None
+    assert messages.receive_request(pair[1]) == (None, [])
 
 
 def test_a_full_socket_does_not_block_the_sender(pair: tuple[socket.socket, socket.socket]) -> None:
