@@ -25,6 +25,7 @@ def register(commands: Any) -> None:
     build.set_defaults(run=_image_build)
     inject = commands.add_parser("inject", help="in a sidecar: place the runtime in $AGENT_RUNTIME_WORKSPACE and wait")
     inject.add_argument("--check", action="store_true", help="only say by the exit code whether it is placed")
+    inject.add_argument("--await", dest="wait", action="store_true", help="end when somebody else has placed it")
     inject.add_argument("--once", action="store_true", help="end when it is placed, as an init container has to")
     inject.set_defaults(run=_inject)
 
@@ -38,7 +39,7 @@ def _image_build(options: argparse.Namespace) -> int:
 def _inject(options: argparse.Namespace) -> int:
     from appliance.image.place import run
 
-    return run(options.check, options.once)
+    return run(options.check, options.once, options.wait)
 
 
 def _image_load(options: argparse.Namespace) -> int:

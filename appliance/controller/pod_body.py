@@ -109,15 +109,16 @@ def _replace_image(containers: Sequence[dict[str, Any]], image: str) -> None:
 
 
 def _place_runtime(container: dict[str, Any]) -> None:
-    """A sidecar places the runtime and waits; the kubelet starts the next container, whose hook needs it, only then.
+    """A sidecar places the runtime and stays; its hook ends when that is done, and only then does the kubelet start the
+    next container, whose own hook needs the runtime.
 
     An init container that is no sidecar has to end instead.
     """
     inject = [labels.IMAGE_PROGRAM, "inject"]
     container.pop("command", None)
     if container.get("restartPolicy") == "Always":
-        probe = {"exec": {"command": [*inject, "--check"]}, "periodSeconds": 1, "failureThreshold": 60}
-        container.setdefault("startupProbe", probe)
+        # a hook, not a startup probe: on a busy node a probe's attempts time out one by one and add to its load
+        container.setdefault("lifecycle", {})["postStart"] = {"exec": {"command": [*inject, "--await"]}}
     else:
         container["command"] = [*inject, "--once"]
     container.pop("args", None)  # of another program

@@ -17,8 +17,8 @@ from typing import Final
 
 from appliance.runtime.settings import RuntimeSettings
 
-START_TIMEOUT: Final = 30.0
-"""Seconds for the runtime to answer before ``start`` fails."""
+START_TIMEOUT: Final = 120.0
+"""Seconds for the runtime to answer before ``start`` fails; a crowded node gives it a small share of a processor."""
 _POLL: Final = 0.02
 
 

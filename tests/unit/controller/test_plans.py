@@ -216,18 +216,18 @@ def test_pod_body():
 
 @pytest.mark.parametrize(("policy", "waits"), [("Always", True), (None, False)])
 def test_the_runtime_is_placed_before_anybody_starts_it(policy, waits):
-    """A sidecar is waited for by its startup probe; a plain init container places the runtime and ends."""
+    """A sidecar is waited for by its hook; a plain init container places the runtime and ends."""
     init = {"name": "i", "env": [{"name": labels.WORKSPACE_ENV, "value": "/mnt/r"}], "args": ["theirs"]}
     if policy:
         init["restartPolicy"] = policy
     placed = body({}, initContainers=[init])["initContainers"][0]
     inject = [labels.IMAGE_PROGRAM, "inject"]
     if waits:
-        assert placed["startupProbe"]["exec"]["command"] == [*inject, "--check"]
+        assert placed["lifecycle"]["postStart"]["exec"]["command"] == [*inject, "--await"]
         assert "command" not in placed
     else:
         assert placed["command"] == [*inject, "--once"]
-        assert not {"args", "startupProbe"} & set(placed)
+        assert not {"args", "lifecycle"} & set(placed)
 
 
 def test_pod_body_refuses_what_cannot_be_chained():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,44 @@ def test_inject_outside_an_image_says_what_it_needs(
     monkeypatch.setenv("AGENT_RUNTIME_WORKSPACE", str(tmp_path))
     assert cli.main(["inject", "--once"]) == 1
     assert "is not a self-contained tree" in capsys.readouterr().err
+
+
+def test_libraries_of_other_roles_stay_out_of_sandboxes(source: Path, tmp_path: Path) -> None:
+    """What only managers, controllers and the flight deck import is not copied; everything else is."""
+    kept, left = (
+        ("ipykernel", "pygments", "uvicorn-1.0.dist-info"),
+        ("kubernetes", "pydantic_core", "rich-15.0.dist-info"),
+    )
+    for name in (*kept, *left):
+        (source / "site" / name).mkdir(parents=True)
+        (source / "site" / name / "x.py").write_text("")
+    (source / "app" / "tui").mkdir(parents=True)
+    (tmp_path / "workspace").mkdir()
+    place.place(source, tmp_path / "workspace")
+    assert sorted(path.name for path in (tmp_path / "workspace/site").iterdir()) == sorted(kept)
+    assert list((tmp_path / "workspace/app").iterdir()) == []
+
+
+def test_await_ends_once_the_runtime_is_placed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sidecar's hook waits while nothing is placed, ends well when all is, and gives up in words."""
+    monkeypatch.setenv("AGENT_RUNTIME_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setenv("APPLIANCE_PYZ", str(source / "boot.py"))
+    monkeypatch.setattr(place, "AWAIT_TIMEOUT", 0.0)
+    assert cli.main(["inject", "--await"]) == 1
+    assert "was not placed" in capsys.readouterr().err
+    waits: list[float] = []
+
+    def placed_meanwhile(seconds: float) -> None:
+        waits.append(seconds)
+        place.place(source, tmp_path / "workspace")
+
+    monkeypatch.setattr(place, "AWAIT_TIMEOUT", 60.0)
+    monkeypatch.setattr(time, "sleep", placed_meanwhile)
+    (tmp_path / "workspace").mkdir()
+    assert cli.main(["inject", "--await"]) == 0
+    assert len(waits) == 1
 
 
 def test_an_image_is_built_from_the_single_file_only(
