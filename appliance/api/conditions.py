@@ -56,6 +56,10 @@ class Reason:
     UPGRADING: Final = "Upgrading"
     START_CONTAINER_FAILED: Final = "StartContainerFailed"
     POD_CREATE_FAILED: Final = "PodCreateFailed"
+    UNSCHEDULABLE: Final = "Unschedulable"  # ours: no node has room for the pod
+    NODE_NOT_READY: Final = "NodeNotReady"  # ours: the pod's node does not answer
+    CONTAINER_ENDED: Final = "ContainerEnded"  # ours: a container ended or was killed, and is started again
+    EVICTED: Final = "Evicted"  # ours, of a failed sandbox: the cluster took its pod away
     # SandboxPaused
     PENDING: Final = "Pending"  # also RuntimeInitialized
     IMAGE_CHANGED: Final = "ImageChanged"

@@ -77,6 +77,8 @@ E2B_LIFECYCLE: Final = f"{E2B_PREFIX}lifecycle"
 DESIRED_STATE: Final = "appliance.agents.kruise.io/desired-state"
 """Pod annotation written by the Sandbox controller: ``frozen`` or ``running``; obeyed by nodes with a freezer.
 ``halted`` (processes end, files stay until ``running``) is obeyed by nodes with NODE_KEEPS_FILES."""
+CPU_REQUESTS: Final = "appliance.agents.kruise.io/cpu-requests"
+"""Pod annotation of a frozen pod: JSON, container → cpu request that comes back when it is thawed."""
 CONDITION_FROZEN: Final = "appliance.agents.kruise.io/Frozen"
 """Pod condition written by the node: True once every process is frozen, False once thawed."""
 CONDITION_HALTED: Final = "appliance.agents.kruise.io/Halted"

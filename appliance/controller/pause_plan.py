@@ -11,7 +11,7 @@ import msgspec
 from appliance.api import conditions
 from appliance.api.conditions import RUNTIME_INITIALIZED, SANDBOX_PAUSED, SANDBOX_RESUMED, Phase, Reason
 from appliance.api.corestructs import Pod
-from appliance.controller import pod_reading
+from appliance.controller import pod_body, pod_reading, shrinking
 from appliance.controller.halt_plan import from_frozen, halted, start_halt
 from appliance.controller.pausing import PauseKind, Unpausable, files_only, pause_kind
 from appliance.controller.sandbox_seen import Act, Decision, Seen, ended, lost, make_status, mark, mirror, unmark
@@ -21,7 +21,8 @@ def start_pause(seen: Seen, pod: Pod) -> Decision:
     """Freeze: everything happens to the pod first, and Paused is written once it is true. Stop: Paused comes first."""
     try:
         spec, files = seen.effective or seen.sandbox.spec, files_only(seen.sandbox)
-        kind = pause_kind(spec, freezer=seen.freezer, keeps_files=seen.keeps_files, files=files)
+        able = seen.freezer or pod_body.wants_runtime({"spec": {"containers": pod.spec.containers}})
+        kind = pause_kind(spec, freezer=able, keeps_files=seen.keeps_files, files=files)
     except Unpausable as error:
         status = mark(seen, mirror(seen, pod), SANDBOX_PAUSED, False, Reason.FAILED, str(error))
         return Decision(msgspec.structs.replace(status, message=str(error)))
@@ -78,7 +79,9 @@ def _frozen(seen: Seen) -> Decision:
         return decision
     if seen.sandbox.spec.paused:
         again = pod_reading.desired(pod) != "frozen"  # taken up again after a half-done resume
-        return Decision(seen.sandbox.status, (Act.FREEZE,) if again else ())
+        if again:
+            return Decision(seen.sandbox.status, (Act.FREEZE,))
+        return Decision(seen.sandbox.status, (Act.SHRINK,) if not seen.freezer and shrinking.due(pod) else ())
     if pod_reading.desired(pod) != "running":
         status = seen.sandbox.status
         if seen.trouble:

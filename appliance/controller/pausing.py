@@ -1,9 +1,9 @@
 """How a sandbox is paused: with its memory (Freeze), without it (Halt), or without anything but volumes (Stop).
 
-Without an explicit strategy a sandbox keeps as much as its place allows: frozen where the node has a freezer, stopped
-elsewhere. ``persistentContents: [filesystem]``, or the API's ``memory: false``, keeps the files and ends the processes,
-which only nodes can that keep a pod's writable layer. What cannot be kept as asked is refused in words, never silently
-done differently.
+Without an explicit strategy a sandbox keeps as much as its place allows: frozen where the node has a freezer or the pod
+our runtime, which can stop every process but itself; stopped elsewhere. ``persistentContents: [filesystem]``, or the
+API's ``memory: false``, keeps the files and ends the processes, which only nodes can that keep a pod's writable layer.
+What cannot be kept as asked is refused in words, never silently done differently.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def files_only(sandbox: Sandbox) -> bool:
 def pause_kind(spec: SandboxSpec, *, freezer: bool, keeps_files: bool = False, files: bool = False) -> PauseKind:
     """The strategy that applies. Raises Unpausable.
 
-    ``freezer``: the pod's node can freeze cgroups; ``keeps_files``: it can end processes and keep files; ``files``:
-    files alone are asked for, whatever the spec says.
+    ``freezer``: the pod's node, or the runtime in it, can freeze it; ``keeps_files``: the node can end processes and
+    keep files; ``files``: files alone are asked for, whatever the spec says.
     """
     asked, contents = spec.pause_strategy.type if spec.pause_strategy is not None else "", set(spec.persistent_contents)
     if asked not in ("", PauseKind.FREEZE, PauseKind.STOP):

@@ -60,13 +60,40 @@ def start_failure(pod: Pod) -> str:
     return ""
 
 
+def unscheduled(pod: Pod) -> str:
+    """Why no node takes the pod; empty when one did, or nothing was tried yet."""
+    found = conditions.find(pod.status.conditions, "PodScheduled")
+    return found.message if found is not None and found.status == "False" else ""
+
+
+_DISRUPTIONS = {
+    "PreemptionByScheduler": "preempted by a pod of higher priority",
+    "DeletionByTaintManager": "removed because its node was lost or tainted",
+    "EvictionByEvictionAPI": "evicted by request, as when its node is drained",
+    "DeletionByPodGC": "removed because its node is gone",
+    "TerminationByKubelet": "evicted by its node",
+}
+"""Reasons of the pod condition DisruptionTarget (kubernetes.io/docs/concepts/workloads/pods/disruptions)."""
+
+
+def disruption(pod: Pod) -> str:
+    """How the cluster took the pod away, or says it will; empty when it did not."""
+    found = conditions.find(pod.status.conditions, "DisruptionTarget")
+    if found is None or found.status != "True":
+        return ""
+    what = _DISRUPTIONS.get(found.reason, f"disrupted ({found.reason})")
+    return f"the pod was {what}: {found.message}" if found.message else f"the pod was {what}"
+
+
 def ending(pod: Pod) -> str:
-    """How a pod that is Succeeded or Failed came to its end."""
+    """How a pod that is Succeeded or Failed came to its end; what the cluster says of it as a whole comes first."""
+    whole = ": ".join(part for part in (pod.status.reason, pod.status.message) if part)
+    if whole:
+        return whole
     told = [text for status in _containers(pod) if (text := _end_of(status.name, status.state.terminated))]
     if told:
         return "; ".join(told)
-    parts = [part for part in (pod.status.reason, pod.status.message) if part]
-    return ": ".join(parts) or f"the pod is {pod.status.phase} and gives no reason"
+    return f"the pod is {pod.status.phase} and gives no reason"
 
 
 def unready(pod: Pod) -> str:
@@ -74,16 +101,19 @@ def unready(pod: Pod) -> str:
     trouble = start_failure(pod)
     if trouble:
         return trouble
-    told = [text for status in _containers(pod) if not status.ready and (text := _last(status).removeprefix("; "))]
+    told = ended_containers(pod)
     if told:
-        return "; ".join(told)
+        return told
     found = conditions.find(pod.status.conditions, conditions.READY)
     if found is not None and found.message:
         return found.message
-    scheduled = conditions.find(pod.status.conditions, "PodScheduled")
-    if scheduled is not None and scheduled.status == "False":
-        return scheduled.message or "the pod is not scheduled"
-    return f"the pod is {pod.status.phase or 'new'} and not ready yet"
+    return unscheduled(pod) or f"the pod is {pod.status.phase or 'new'} and not ready yet"
+
+
+def ended_containers(pod: Pod) -> str:
+    """How containers that are not ready again came to their last end; empty when none did."""
+    told = [text for status in _containers(pod) if not status.ready and (text := _last(status).removeprefix("; "))]
+    return "; ".join(told)
 
 
 def restarts(pod: Pod) -> int:

@@ -17,7 +17,8 @@ from appliance.api.conditions import Phase, Reason
 from appliance.api.corestructs import Node, Pod
 from appliance.api.structs import Sandbox, SandboxStatus, SandboxTemplate
 from appliance.claims.errors import InitFailed
-from appliance.controller import indexes, inplace, pod_reading
+from appliance.controller import indexes, inplace, node_reading, pod_reading
+from appliance.controller.announcing import news
 from appliance.controller.hooks import Hooks
 from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_acts import SandboxActs, Trouble, hook_name
@@ -64,6 +65,7 @@ class SandboxController:
         self._acts = SandboxActs(world, self.hooks)
         self._status = SandboxStatusWriter(world)
         self._troubles: dict[Key, Trouble] = {}
+        self._farewells: dict[Key, str] = {}
         world.sandboxes.subscribe(self._on_sandbox)
         world.pods.subscribe(self._on_pod)
         world.templates.subscribe(self._on_template)
@@ -78,6 +80,10 @@ class SandboxController:
 
     def _on_pod(self, old: Pod | None, new: Pod | None) -> None:
         """Only what a sandbox can show wakes it; most pod updates change nothing of that."""
+        if new is None and old is not None and (why := pod_reading.disruption(old)):
+            self._farewells[old.key] = why  # a pod without grace is gone before anybody looks
+        elif new is not None and old is None:
+            self._farewells.pop(new.key, None)
         item = new or old
         if item is not None and (old is None or new is None or _telling(old) != _telling(new)):
             self.queue.add(item.key)
@@ -91,8 +97,8 @@ class SandboxController:
                     self.queue.add(user.key)
 
     def _on_node(self, old: Node | None, new: Node | None) -> None:
-        """A freezer that appears or goes decides how a pause in progress is carried out."""
-        before, after = (item.meta.labels.get(labels.NODE_FREEZER) if item is not None else None for item in (old, new))
+        """A freezer that appears or goes decides how a pause in progress is carried out; a silent node is told of."""
+        before, after = (_bearing(item) if item is not None else None for item in (old, new))
         if old is not None and before != after:
             for pod in list(self._world.pods.items()):
                 if pod.spec.node_name == old.name:
@@ -127,11 +133,14 @@ class SandboxController:
         wanted = msgspec.structs.replace(decision.status, observed_generation=sandbox.meta.generation)
         self._tell_update(sandbox, wanted)
         wait = await self._status.write(sandbox, wanted)
+        if wait is None and (told := news(sandbox.status, wanted)) is not None:
+            self._world.events.say(kinds.SANDBOX, sandbox, told.reason, told.message, warning=told.warning)
         return self._again(key, timer.next, wait, continued=bool(decision.acts))
 
     def _look(self, sandbox: Sandbox, confirmed: bool) -> Seen:
         pod = self._world.pods.get(*sandbox.key)
-        node = self._world.nodes.get(None, pod.spec.node_name) if pod is not None and pod.spec.node_name else None
+        place = pod.spec.node_name if pod is not None else sandbox.status.node_name
+        node = self._world.nodes.get(None, place) if place else None
         trouble = self._troubles.get(sandbox.key)
         upgrade = upgrade_name(self._world, sandbox)
         return Seen(
@@ -140,6 +149,8 @@ class SandboxController:
             freezer=node is not None and bool(node.meta.labels.get(labels.NODE_FREEZER)),
             keeps_files=node is not None and node.meta.labels.get(labels.NODE_KEEPS_FILES) == "true",
             now=self._world.clock(),
+            silence=node_reading.silence(node) if node is not None else "",
+            farewell=self._farewells.get(sandbox.key, ""),
             initialised=pod is not None and self._acts.initialised(sandbox, pod),
             loss_confirmed=confirmed,
             trouble=trouble.message if trouble is not None else "",
@@ -188,6 +199,7 @@ class SandboxController:
 
     def _forget(self, key: Key) -> None:
         self._troubles.pop(key, None)
+        self._farewells.pop(key, None)
         self._status.forget(key)
         self._acts.forget(key)
         self.hooks.forget(key)
@@ -212,6 +224,11 @@ class SandboxController:
             return
 
 
+def _bearing(node: Node) -> tuple[str | None, bool]:
+    """What of a node its sandboxes show."""
+    return node.meta.labels.get(labels.NODE_FREEZER), bool(node_reading.silence(node))
+
+
 def _telling(pod: Pod) -> tuple[object, ...]:
     status = pod.status
     return (
@@ -226,6 +243,8 @@ def _telling(pod: Pod) -> tuple[object, ...]:
         pod_reading.desired(pod),
         pod_reading.restarts(pod),
         pod_reading.start_failure(pod),
+        pod_reading.ended_containers(pod),
+        pod_reading.disruption(pod),
         pod.meta.labels.get(labels.POD_TEMPLATE_HASH),
         inplace.progress_of(pod),
         status.phase == Phase.PENDING and pod_reading.unready(pod),

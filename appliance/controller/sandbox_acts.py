@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,15 @@ from appliance.api.corestructs import Pod
 from appliance.api.ids import access_token
 from appliance.api.structs import Sandbox
 from appliance.claims.personalise import init_body, stored_environment
-from appliance.controller import inplace, pod_body, pod_reading
+from appliance.controller import inplace, pod_body, pod_reading, shrinking
 from appliance.controller.hooks import Hooks
 from appliance.controller.revision import TemplateProblem
 from appliance.controller.sandbox_plan import Act, Seen
 from appliance.controller.template_source import effective, template_source
 from appliance.controller.world import Key, World
 from appliance.kube import errors
+
+log = logging.getLogger(__name__)
 
 _STOP_GRACE = 5
 """Seconds a pod gets to end when its sandbox is paused."""
@@ -61,6 +64,7 @@ class SandboxActs:
             Act.CREATE_POD: self._create_pod,
             Act.DELETE_POD: self._delete_pod,
             Act.FREEZE: self._freeze,
+            Act.SHRINK: self._shrink,
             Act.THAW: self._thaw,
             Act.HALT: self._halt,
             Act.INIT: self._init,
@@ -167,8 +171,44 @@ class SandboxActs:
             await self._world.runtime.freeze(seen.pod.status.pod_ip, self._token(seen.sandbox), timeout=_INIT_TIMEOUT)
         await self._ask(seen, "frozen")
 
+    async def _shrink(self, seen: Seen) -> None:
+        """Remember, then resize; a cluster that refuses is asked once."""
+        pod, cluster = seen.pod, self._world.cluster
+        if pod is None:
+            return
+        if labels.CPU_REQUESTS not in pod.meta.annotations:
+            pod = await self._annotate(pod, shrinking.note(shrinking.reserved(pod)))
+        frozen = dict.fromkeys(shrinking.originals(pod), shrinking.FROZEN)
+        try:
+            answer = await cluster.patch(
+                kinds.POD, pod.namespace, pod.name, shrinking.resize_patch(pod, frozen), subresource="resize"
+            )
+            self._world.pods.observe(answer)
+        except (errors.NotFound, errors.Invalid, errors.Forbidden) as error:
+            log.info("pod %s/%s keeps its cpu request while it is frozen: %s", pod.namespace, pod.name, error)
+            await self._annotate(pod, {labels.CPU_REQUESTS: shrinking.NOTHING})
+
+    async def _grow(self, pod: Pod) -> None:
+        """The cpu request of a pod that is about to be thawed; the node may take its time with it."""
+        kept = shrinking.originals(pod)
+        if not kept:
+            return
+        patch = shrinking.resize_patch(pod, kept)
+        try:
+            answer = await self._world.cluster.patch(kinds.POD, pod.namespace, pod.name, patch, subresource="resize")
+            self._world.pods.observe(answer)
+        except (errors.NotFound, errors.Invalid, errors.Forbidden) as error:
+            log.warning("pod %s/%s does not get its cpu request back: %s", pod.namespace, pod.name, error)
+
+    async def _annotate(self, pod: Pod, annotations: dict[str, Any]) -> Pod:
+        patch = {"metadata": {"uid": pod.uid, "annotations": annotations}}
+        answer = await self._world.cluster.patch(kinds.POD, pod.namespace, pod.name, patch)
+        self._world.pods.observe(answer)
+        return answer
+
     async def _thaw(self, seen: Seen) -> None:
         if not seen.freezer and seen.pod is not None:
+            await self._grow(seen.pod)
             await self._world.runtime.unfreeze(seen.pod.status.pod_ip, self._token(seen.sandbox), timeout=_INIT_TIMEOUT)
         await self._ask(seen, "running")
 
@@ -176,11 +216,9 @@ class SandboxActs:
         await self._ask(seen, "halted")
 
     async def _ask(self, seen: Seen, state: str) -> None:
-        if seen.pod is None:
-            return
-        patch = {"metadata": {"uid": seen.pod.uid, "annotations": {labels.DESIRED_STATE: state}}}
-        answer = await self._world.cluster.patch(kinds.POD, seen.pod.namespace, seen.pod.name, patch)
-        self._world.pods.observe(answer)
+        if seen.pod is not None:
+            forget = {labels.CPU_REQUESTS: None} if state == "running" else {}
+            await self._annotate(seen.pod, {labels.DESIRED_STATE: state, **forget})
 
     async def _init(self, seen: Seen) -> None:
         sandbox, pod = seen.sandbox, seen.pod

@@ -92,7 +92,12 @@ def _pending(seen: Seen) -> Decision:
         return Decision(mirror(seen, pod))
     trouble = pod_reading.start_failure(pod)
     reason = Reason.START_CONTAINER_FAILED if trouble else Reason.PENDING
-    return Decision(make_status(seen, Phase.PENDING, trouble or pod_reading.unready(pod), ready=False, reason=reason))
+    why = trouble or pod_reading.unready(pod)
+    if not trouble and pod_reading.unscheduled(pod):
+        reason, why = Reason.UNSCHEDULABLE, f"no node takes the pod: {pod_reading.unscheduled(pod)}"
+    elif seen.silence:
+        reason, why = Reason.NODE_NOT_READY, seen.silence
+    return Decision(make_status(seen, Phase.PENDING, why, ready=False, reason=reason))
 
 
 def _running(seen: Seen) -> Decision:

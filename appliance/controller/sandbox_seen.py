@@ -24,6 +24,7 @@ class Act(Enum):
     DELETE_POD = "delete the pod"
     CONFIRM_LOSS = "ask the server whether the pod is really gone"
     FREEZE = "ask for the pod to be frozen"
+    SHRINK = "give back the cpu request of the frozen pod"
     THAW = "ask for the pod to be thawed, or booted"
     HALT = "ask for the pod's processes to be ended and its files to be kept"
     INIT = "initialise the runtime again"
@@ -45,6 +46,10 @@ class Seen:
     now: datetime
     keeps_files: bool = False
     """Whether the pod's node can end its processes and keep its files."""
+    silence: str = ""
+    """Why the pod's node cannot be counted on; empty when it can."""
+    farewell: str = ""
+    """How the cluster took away a pod that is gone by now, as far as it was seen."""
     initialised: bool = False
     """Whether the runtime in this incarnation of the pod has been initialised by the controller."""
     loss_confirmed: bool = False
@@ -100,10 +105,17 @@ def mirror(seen: Seen, pod: Pod) -> SandboxStatus:
     """Running, and as ready as the pod; a runtime that lost its delivery's state is not ready."""
     if pod_reading.ready(pod) and not needs_init(seen, pod):
         return make_status(seen, Phase.RUNNING, ready=True, reason=Reason.POD_READY)
+    if seen.silence:
+        return make_status(seen, Phase.RUNNING, seen.silence, ready=False, reason=Reason.NODE_NOT_READY)
     why = seen.trouble or (pod_reading.unready(pod) if not pod_reading.ready(pod) else "the runtime restarted")
-    trouble = pod_reading.start_failure(pod)
-    reason = Reason.START_CONTAINER_FAILED if trouble else "PodNotReady"
-    return make_status(seen, Phase.RUNNING, why, ready=False, reason=reason)
+    return make_status(seen, Phase.RUNNING, why, ready=False, reason=unready_reason(pod))
+
+
+def unready_reason(pod: Pod) -> str:
+    """One word for why a running pod is not ready."""
+    if pod_reading.start_failure(pod):
+        return Reason.START_CONTAINER_FAILED
+    return Reason.CONTAINER_ENDED if pod_reading.ended_containers(pod) else "PodNotReady"
 
 
 def needs_init(seen: Seen, pod: Pod) -> bool:
@@ -125,9 +137,17 @@ def restarted(seen: Seen, pod: Pod) -> bool:
 
 
 def ended(seen: Seen, pod: Pod) -> Decision:
+    """The pod ran to its end, or was ended by its node."""
     phase = Phase.SUCCEEDED if pod.status.phase == "Succeeded" else Phase.FAILED
-    return Decision(make_status(seen, phase, pod_reading.ending(pod), ready=False, reason=f"Pod{pod.status.phase}"))
+    evicted = pod.status.reason == Reason.EVICTED or pod_reading.disruption(pod)
+    reason = Reason.EVICTED if evicted else f"Pod{pod.status.phase}"
+    return Decision(make_status(seen, phase, pod_reading.ending(pod), ready=False, reason=reason))
 
 
 def lost(seen: Seen, message: str) -> Decision:
-    return Decision(make_status(seen, Phase.FAILED, message, ready=False, reason="PodNotFound"))
+    """The pod is going or gone; where the cluster said why it took it away, that is the message."""
+    why = pod_reading.disruption(seen.pod) if seen.pod is not None else seen.farewell
+    if not why:
+        return Decision(make_status(seen, Phase.FAILED, message, ready=False, reason="PodNotFound"))
+    whole = f"{why}; {seen.silence}" if seen.silence else why
+    return Decision(make_status(seen, Phase.FAILED, whole, ready=False, reason=Reason.EVICTED))

@@ -14,6 +14,8 @@ from appliance.install.nodes import Condition, Each, Item, Value, When, filled, 
 from appliance.install.rbac import CONTROLLER, KEEP, MANAGER, selector
 
 PORT = 8080
+_LEAVE = 5
+"""Seconds that an ending manager goes on serving, for nodes to stop sending it connections."""
 _KEY, _TLS = "/etc/appliance/key", "/etc/appliance/tls"
 _TLS_ON = "tls.secretName"
 
@@ -64,6 +66,8 @@ def _manager() -> dict[str, Any]:
         "readinessProbe": probe,
         "livenessProbe": {**probe, "periodSeconds": 15, "failureThreshold": 4},
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 60},
+        # a pod that ends is still sent connections until every node has heard of it (Kubernetes 1.30 has this hook)
+        "lifecycle": {"preStop": {"sleep": {"seconds": _LEAVE}}},
     }
 
 

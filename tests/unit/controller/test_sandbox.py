@@ -70,7 +70,8 @@ async def test_stop_and_resume_initialises_again(cluster):
     secret = {"metadata": {"name": "one-init"}, "data": {"envVars": base64.b64encode(b'{"A":"b"}').decode()}}
     cluster.server.create("/api/v1/namespaces/default/secrets", json.loads(json.dumps(secret)))
     own = {labels.CLAIMED: "true", labels.SANDBOX_ID: "iabc", labels.TEMPLATE: "ci"}
-    cluster.apply("sandboxes", "one", {"template": POD_TEMPLATE}, labels=own)
+    spec = {"template": POD_TEMPLATE, "pauseStrategy": {"type": "Stop"}}
+    cluster.apply("sandboxes", "one", spec, labels=own)
     await cluster.until(lambda: phase(cluster) == "Running")
     cluster.patch("sandboxes", "one", {"spec": {"paused": True}})
     await cluster.until(lambda: condition(cluster, "SandboxPaused")[:2] == ("True", "StopPauseSucceed"))
