@@ -82,3 +82,17 @@ BOX_PROGRAMS=(
     "sudo:sudo:is what \`sudo\` runs inside sandboxes"
     "git:git:is what the SDK's git module runs inside sandboxes"
 )
+
+NODE_PROGRAMS=(
+    "containerd:containerd:runs the containers of the real Kubernetes node"
+    "runc:runc:runs the containers of the real Kubernetes node"
+    "/usr/lib/cni/bridge:containernetworking-plugins:makes its pods' network"
+    "iptables:iptables:is what its CNI plugins masquerade with"
+    "nft:nftables:is what its kube-proxy programs"
+    "conntrack:conntrack:is what its kube-proxy needs"
+    "ethtool:ethtool:is what its kubelet needs"
+    "socat:socat:is what its kubelet forwards ports with"
+    "busybox:busybox-static:is its pause image"
+    "debootstrap:debootstrap:makes the code-interpreter image without Docker"
+)
+NODE_ASSETS=(etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)

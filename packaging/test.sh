@@ -2,8 +2,9 @@
 # Every check there is: lint, types, import contracts, unit, contract, end to end on a real one-box cloud with the real
 # SDKs. Installs what it needs. Arguments after the options go to pytest.
 #   packaging/test.sh            everything that runs here within 15 minutes on a new machine
-#   packaging/test.sh --all      the same, and the contract tests against a real etcd and kube-apiserver, which are built
-#                                first (about 12 minutes, once; KUBEBUILDER_ASSETS with the programs saves that)
+#   packaging/test.sh --all      the same, the contract tests against a real etcd and kube-apiserver, and the roles as pods
+#                                on a real node; the Kubernetes programs are built first (about 13 minutes, once;
+#                                KUBEBUILDER_ASSETS with the programs saves that)
 #   packaging/test.sh --fast     lint, types, contracts and unit tests only
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -70,14 +71,16 @@ export APPLIANCE_TEST_HELM
 step "kernels of other languages"
 "$ROOT/packaging/kernels.sh"
 if [ "$scope" = all ]; then
-    step "etcd, kube-apiserver and kube-controller-manager"
-    KUBEBUILDER_ASSETS=$("$ROOT/packaging/kube-assets.sh" etcd kube-apiserver kube-controller-manager kwok)
+    step "etcd, kube-apiserver to kubelet, and the images of a real node"
+    need_programs "${NODE_PROGRAMS[@]}"
+    KUBEBUILDER_ASSETS=$("$ROOT/packaging/kube-assets.sh" "${NODE_ASSETS[@]}" kwok)
     export KUBEBUILDER_ASSETS
+    "$ROOT/packaging/images/code-interpreter.sh" >/dev/null
     step "client releases of the last twelve months"
     APPLIANCE_TEST_COMPAT=$("$ROOT/packaging/compat.sh" --install)
     export APPLIANCE_TEST_COMPAT
-    step "unit, contract and end-to-end tests, on the embedded cluster and on a real API server"
+    step "unit, contract and end-to-end tests, on the embedded cluster, a real API server and a real node"
     exec python -m pytest "$@"
 fi
 step "unit, contract and end-to-end tests"
-exec python -m pytest -m "not realkube and not compat" "$@"
+exec python -m pytest -m "not realkube and not realnode and not compat" "$@"

@@ -1,0 +1,71 @@
+"""The cluster of the session: a real node made here, kind, or the one of ``KUBECONFIG``, with the product installed.
+
+``cloud`` is how tests see it. Each test works in namespaces and with sandboxes of its own and removes them, so that the
+order does not matter. ``node`` is for what only a node made here can do (stopping etcd, the API server, the kubelet).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from realnode import cluster, foreign, roles
+from realnode.__main__ import ROOT
+from realnode.cluster import RealNode
+from realnode.roles import Cloud
+
+
+@pytest.fixture(scope="session")
+def cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    """The installed product, its pool of the seed's template warm."""
+    kind = request.config.getoption("--cluster")
+    with contextlib.ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster-")))
+        if kind == "node":
+            if reason := cluster.missing():
+                pytest.skip(reason)
+            node = RealNode(work / "node")
+            stack.callback(node.down)
+            installed = roles.start(node, work)
+        elif kind == "up":
+            installed = roles.attach(ROOT)
+        else:
+            if reason := foreign.missing(kind):
+                pytest.skip(reason)
+            installed = stack.enter_context(foreign.installed(kind, work))
+        installed.apply(roles.seed(POOL))
+        installed.await_pool("code-interpreter", POOL)
+        yield installed
+
+
+POOL = 4
+"""Members of the seed's pool: its hundred, lowered for one node."""
+
+
+@pytest.fixture
+def node(cloud: Cloud) -> RealNode:
+    """The node made here."""
+    if not isinstance(cloud.cluster, RealNode):
+        pytest.skip("stops parts of the control plane, which only --cluster=node allows")
+    return cloud.cluster
+
+
+@pytest.fixture
+def sdk(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """The cloud, with the SDK of this process pointed at it."""
+    for name, value in cloud.env().items():
+        monkeypatch.setenv(name, value)
+    return cloud
+
+
+@pytest.fixture
+def namespace(cloud: Cloud) -> Iterator[str]:
+    """A fresh namespace, removed afterwards with everything in it."""
+    name = f"test-{secrets.token_hex(4)}"
+    cloud.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    cloud.kubectl("delete", "namespace", name, "--wait=false")

@@ -1,0 +1,156 @@
+"""The product on a cluster, as a user installs it: its image, ``appliance install``, an API key, the Service.
+
+Every role runs as pods of our own image under the service account of our manifests. The only things done beside the
+README are what stands in for a registry (images are imported, or served by the node's mirror).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from appliance.api import labels
+from appliance.api.ids import new_api_key
+from appliance.install.command import manifests
+from appliance.install.rbac import CONTROLLER, MANAGER
+from appliance.install.values import parse
+from realnode import images
+from realnode.cluster import RealNode
+
+DEPLOYMENTS = (CONTROLLER, MANAGER)
+SEED = images.ROOT / "tests" / "e2e" / "seed" / "sandboxset.yaml"
+
+
+class Cluster(Protocol):
+    """What an installation needs of a cluster."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+
+    @property
+    def kubectl_program(self) -> str:
+        """A kubectl that fits."""
+
+    def relay(self, name: str, host: str, port: int) -> str:
+        """A loopback address that leads to a Service."""
+
+
+@dataclass
+class Cloud:
+    """An installed product: how its clients reach it, and kubectl as administrator."""
+
+    cluster: Cluster
+    api_key: str
+    address: str
+    """Loopback address of the managers' Service."""
+    service: str
+    """The Service's address inside the cluster."""
+
+    def env(self, *, inside: bool = False) -> dict[str, str]:
+        """What SDKs need; ``inside``: for programs that run in the node's network (``RealNode.run``)."""
+        url = f"http://{self.service if inside else self.address}"
+        return {"E2B_API_URL": url, "E2B_SANDBOX_URL": url, "E2B_API_KEY": self.api_key}
+
+    def kubectl(self, *words: str, stdin: str | None = None, timeout: float = 180, check: bool = True) -> str:
+        """Standard output of a kubectl command; with ``check``, one that must succeed."""
+        command = [self.cluster.kubectl_program, "--kubeconfig", str(self.cluster.kubeconfig), *words]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        if check and done.returncode:
+            raise RuntimeError(f"kubectl {' '.join(words)}: {done.stderr}{done.stdout}")
+        return done.stdout
+
+    def get(self, *words: str) -> Any:
+        """Decoded JSON of ``kubectl get``."""
+        return json.loads(self.kubectl("get", *words, "-o", "json"))
+
+    def find(self, *words: str) -> Any:
+        """The same, or None when there is no such object."""
+        found = self.kubectl("get", *words, "-o", "json", "--ignore-not-found")
+        return json.loads(found) if found else None
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Server-side apply."""
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    def create_raw(self, path: str, body: dict[str, Any]) -> None:
+        """POST to a path of the API."""
+        self.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+
+    def events(self, namespace: str, name: str) -> list[tuple[str, str]]:
+        """(reason, message) of the events about an object of that name."""
+        found = self.get("events", "-n", namespace, "--field-selector", f"involvedObject.name={name}")["items"]
+        return [(item["reason"], item.get("message", "")) for item in found]
+
+    def rollout(self) -> None:
+        """Until every replica of every role is available."""
+        for name in DEPLOYMENTS:
+            self.kubectl("-n", labels.SYSTEM_NAMESPACE, "rollout", "status", f"deploy/{name}", "--timeout=170s")
+
+    def await_pool(self, name: str, members: int, namespace: str = "default", timeout: float = 300.0) -> None:
+        """Until that many members are available."""
+
+        def available() -> bool:
+            found = self.get("sbs", name, "-n", namespace).get("status", {})
+            return bool(found.get("availableReplicas", 0) >= members)
+
+        self.until(available, f"{members} available in pool {name}", timeout)
+
+    def until(self, done: Callable[[], Any], what: str, timeout: float = 120.0) -> Any:
+        """The first true answer of ``done``; on time-out fails with what the cluster says."""
+        deadline = time.monotonic() + timeout
+        while not (answer := done()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {timeout:g} s: {what}\n{self.picture()}")
+            time.sleep(0.25)
+        return answer
+
+    def picture(self) -> str:
+        """Objects, and the end of what the roles say."""
+        shown = self.kubectl("get", "pods,sbx,sbs", "-A", check=False)
+        selector = ("-l", "app.kubernetes.io/name=appliance", "--prefix", "--tail=40")
+        return shown + self.kubectl("-n", labels.SYSTEM_NAMESPACE, "logs", *selector, check=False)
+
+
+def start(node: RealNode, directory: Path) -> Cloud:
+    """Bring the node up and install the product in it, from an image built into ``directory``."""
+    own = images.appliance(directory / "appliance.tar")
+    sandbox = images.sandbox()
+    node.up((own,))
+    node.shelve(sandbox)
+    return install(node)
+
+
+def attach(root: Path) -> Cloud:
+    """The cloud of ``packaging/cluster.sh up``, as it runs."""
+    node = RealNode(root, detached=True)
+    exports = dict(line.removeprefix("export ").split("=", 1) for line in (root / "env").read_text().splitlines())
+    cloud = Cloud(node, exports["E2B_API_KEY"], exports["E2B_API_URL"].removeprefix("http://"), "")
+    cloud.service = f"{cloud.get('-n', labels.SYSTEM_NAMESPACE, 'service', MANAGER)['spec']['clusterIP']}:80"
+    return cloud
+
+
+def install(cluster: Cluster, *, image: str = images.APPLIANCE, **values: Any) -> Cloud:
+    """Apply the manifests and wait for every replica. The images are there already."""
+    cloud = Cloud(cluster, new_api_key(), "", "")
+    cloud.apply(*manifests(parse({"image": image, "createNamespace": True, "apiKey": cloud.api_key, **values})))
+    cloud.rollout()
+    address = cloud.get("-n", labels.SYSTEM_NAMESPACE, "service", MANAGER)["spec"]["clusterIP"]
+    cloud.service = f"{address}:80"
+    cloud.address = cluster.relay("manager", address, 80)
+    return cloud
+
+
+def seed(replicas: int, **changes: Any) -> dict[str, Any]:
+    """The seed's SandboxSet, verbatim but for its replicas and, in its container, ``changes``."""
+    found: dict[str, Any] = yaml.safe_load(SEED.read_text())
+    found["spec"]["replicas"] = replicas
+    found["spec"]["template"]["spec"]["containers"][0].update(changes)
+    return found
