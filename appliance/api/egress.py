@@ -40,6 +40,8 @@ class Egress(msgspec.Struct, frozen=True, omit_defaults=True):
         return bool(self.deny)
 
 
+UNENFORCEABLE = "NotIsolated"
+"""The condition's reason, with status False, where nothing can be kept from a pod that has a policy."""
 OPEN = Egress()
 CLOSED = Egress(deny=(EVERYTHING,))
 

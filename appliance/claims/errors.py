@@ -7,6 +7,7 @@
     ├── SandboxFailed        a sandbox made for this claim did not come up; the message says why (500)
     ├── UpdateFailed         the image or resources the claim asked for could not be given (400; 504: not in time)
     └── InitFailed           the sandbox's runtime could not be initialised (500)
+        └── NetworkRefused   where the sandbox runs, nothing can be kept from it (400)
 
 Errors of the cluster itself (``kube.errors.KubeError``) pass through unchanged.
 """
@@ -59,3 +60,10 @@ class InitFailed(ClaimError):
         super().__init__(message)
         self.refused = refused
         """True when the runtime rejected the request itself; another sandbox would say the same."""
+
+
+class NetworkRefused(InitFailed):
+    """The node cannot enforce any network policy; another sandbox would fare no better."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, refused=True)

@@ -18,10 +18,10 @@ import msgspec
 
 from appliance.api import conditions, kinds, labels, times
 from appliance.api.corestructs import Pod
-from appliance.api.egress import Egress, egress_of, reason
+from appliance.api.egress import UNENFORCEABLE, Egress, egress_of, reason
 from appliance.api.structs import Sandbox
 from appliance.claims.delivery import secret_name
-from appliance.claims.errors import InitFailed
+from appliance.claims.errors import InitFailed, NetworkRefused
 from appliance.claims.newborn import system_key
 from appliance.claims.runtime_client import RuntimeClient
 from appliance.kube import errors
@@ -135,7 +135,7 @@ async def stored_environment(cluster: Cluster, sandbox: Sandbox) -> dict[str, st
 async def dress_pod(cluster: Cluster, sandbox: Sandbox) -> None:
     """Give the pod its sandbox's labels and egress policy, and wait until the node enforces the policy.
 
-    Raises InitFailed when the node does not confirm in time, KubeError.
+    Raises InitFailed when the node does not confirm in time, NetworkRefused when it never will, KubeError.
     """
     own, annotations = sandbox.meta.labels, sandbox.meta.annotations
     patch = {
@@ -152,6 +152,8 @@ def _enforced(pod: Pod, egress: Egress) -> bool:
     found = conditions.find(pod.status.conditions, labels.CONDITION_NETWORK)
     if found is None:
         return not egress  # a node that does not say is one where nothing was ever closed
+    if found.status == "False" and found.reason == UNENFORCEABLE and egress:
+        raise NetworkRefused(f"network restrictions are not supported where this sandbox runs: {found.message}")
     return found.status == "True" and found.reason == reason(egress)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from appliance.api import labels
 from appliance.claims.engine import ClaimEngine
-from appliance.claims.errors import ClaimError, ClaimTimeout, NoStock, TemplateNotFound, UpdateFailed
+from appliance.claims.errors import ClaimError, ClaimTimeout, NetworkRefused, NoStock, TemplateNotFound, UpdateFailed
 from appliance.claims.pledges import Pledges
 from appliance.claims.request import ClaimRequest
 from appliance.manager import deadlines, metadata, network, options
@@ -174,6 +174,8 @@ class Creator:
         except UpdateFailed as error:
             status, word = (504, "sandbox_placement_timeout") if error.timed_out else (400, "sandbox_update_failed")
             raise Fault(status, str(error), error_code=word) from error
+        except NetworkRefused as error:
+            raise Fault(400, str(error), error_code="sandbox_create_failed") from error
         except ClaimError as error:
             raise Fault(500, str(error), error_code="sandbox_create_failed") from error
         entry = self._find(claimed.sandbox_id)

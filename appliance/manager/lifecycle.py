@@ -20,7 +20,7 @@ import msgspec
 
 from appliance.api.labels import E2B_LIFECYCLE
 from appliance.api.structs import Sandbox
-from appliance.claims.errors import InitFailed
+from appliance.claims.errors import InitFailed, NetworkRefused
 from appliance.claims.personalise import dress_pod
 from appliance.kube.cluster import Cluster
 from appliance.kube.errors import KubeError, NotFound
@@ -98,6 +98,8 @@ class Lifecycle:
     async def set_network(self, entry: Entry, update: NetworkUpdate) -> None:
         """Replace what it may reach, and wait until the node enforces it. 404 if paused, 409 in between; Fault 400."""
 
+        before: dict[str, Any] = {}
+
         def decide(sandbox: Sandbox, run: Run) -> Mapping[str, Any]:
             if run is Run.PAUSED:
                 raise sandbox_not_found(entry.sandbox_id)
@@ -108,11 +110,16 @@ class Lifecycle:
             internet = known.internet if update.allow_internet_access is None else update.allow_internet_access
             changed = msgspec.structs.replace(known, internet=internet, network=wanted.echo, present=True)
             annotations = {**wanted.annotations, E2B_LIFECYCLE: options.encode(changed)}
+            before["labels"] = {name: sandbox.meta.labels.get(name) for name in wanted.labels}
+            before["annotations"] = {name: sandbox.meta.annotations.get(name) for name in annotations}
             return {"metadata": {"labels": wanted.labels, "annotations": annotations}}
 
         sandbox = await self._moves.change(entry.sandbox, decide)
         try:
             await dress_pod(self._cluster, sandbox)
+        except NetworkRefused as error:
+            await dress_pod(self._cluster, await self._moves.change(entry.sandbox, lambda *_: {"metadata": before}))
+            raise Fault(400, f'Sandbox "{entry.sandbox_id}": {error}') from error
         except InitFailed as error:
             raise Fault(503, f'Sandbox "{entry.sandbox_id}": {error}') from error
 

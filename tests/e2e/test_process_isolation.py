@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from boxes import RunningBox, environment
+from e2b.exceptions import SandboxException
 from e2b_code_interpreter import Sandbox
 from waiting import eventually
 
@@ -31,13 +32,19 @@ def test_without_privileges_the_box_says_what_is_missing(machine: None, tmp_path
 def test_plain_processes_do_everything_but_isolate(
     start_box: Callable[..., RunningBox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Commands, files, code, pause with the memory kept, two sandboxes with homes of their own; a kill ends it all."""
+    """Commands, files, code, pause with memory, two homes; network rules are refused; a kill ends it all."""
     box = start_box(pool=2, extra=("--isolation=process",))
     for name, value in box.env.items():
         monkeypatch.setenv(name, value)
     with Sandbox.create(template="code-interpreter", timeout=120) as one, Sandbox.create(
         template="code-interpreter", timeout=120
     ) as other:  # fmt: skip
+        with pytest.raises(SandboxException, match=r"400.*network restrictions are not supported.*isolation=process"):
+            Sandbox.create(template="code-interpreter", allow_internet_access=False)
+        with pytest.raises(SandboxException, match=r"400.*network restrictions are not supported.*isolation=process"):
+            one.update_network({"deny_out": ["203.0.113.0/24"]})
+        assert not one.get_info().network
+        one.update_network({})
         home = one.commands.run("pwd").stdout.strip()
         assert home.startswith(str(box.data_dir))
         assert other.commands.run("pwd").stdout.strip() != home

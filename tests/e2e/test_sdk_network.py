@@ -64,6 +64,8 @@ def test_a_sandbox_is_never_handed_out_before_its_network_is_cut(box: RunningBox
     with Sandbox.create(TEMPLATE, allow_internet_access=False, **options(box)) as sandbox:
         assert reached(sandbox) == set()
         assert sandbox.get_info().allow_internet_access is False
+    with Sandbox.create(TEMPLATE, network={"allow_out": ["192.168.0.0/16", PRIVATE]}, **options(box)) as sandbox:
+        assert reached(sandbox) == {ONE, TWO}  # private networks may be named and stay closed
     lists = {"allow_out": [ONE], "deny_out": ["0.0.0.0/0"]}
     with Sandbox.create(TEMPLATE, network=lists, **options(box)) as sandbox:
         assert reached(sandbox) == {ONE}

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from appliance.api import labels
-from appliance.api.egress import Egress, egress_of, reason
+from appliance.api.egress import UNENFORCEABLE, Egress, egress_of, reason
 from appliance.embedded.node import unisolated
 from appliance.embedded.node.apiclient import ApiClient, ApiRefused
 from appliance.embedded.node.containers import ContainerRunner, Means, host_ip
@@ -230,12 +230,25 @@ class PodWorker:
         async with self._policy:
             meta = self.pod["metadata"]
             wanted = egress_of(meta.get("labels") or {}, meta.get("annotations") or {})
-            if wanted == self._egress or self._means.egress is None:
+            if wanted == self._egress:
+                return
+            if self._means.egress is None:
+                self._confess(wanted)
                 return
             await self._means.egress.apply(self.state.ip, wanted)
             self._egress = wanted
         self.state.extra[labels.CONDITION_NETWORK] = (True, reason(wanted))
         if wanted or self._written:
+            self.changed()
+
+    def _confess(self, wanted: Egress) -> None:
+        """Without isolation a policy is refused, not forgotten: whoever waits for it is told at once."""
+        self._egress = wanted
+        if wanted or labels.CONDITION_NETWORK in self.state.extra:
+            why = UNENFORCEABLE if wanted else reason(wanted)
+            self.state.extra[labels.CONDITION_NETWORK] = (not wanted, why)
+            text = "this box was started with --isolation=process, which isolates nothing" if wanted else ""
+            self.state.messages[labels.CONDITION_NETWORK] = text
             self.changed()
 
     def _wish(self) -> str:

@@ -155,6 +155,8 @@ async def test_network_lists_reach_the_pod_and_can_be_replaced(world: Any) -> No
         detail = await (await world.call("GET", path)).get_json()
         assert detail["network"] == {"maskRequestHost": "a.b", **echo}
     assert world.routes.resolve(sandbox_id, 80).mask_host == "a.b"
+    assert (await world.call("PUT", f"{path}/network", json={}, key="")).status_code == 401
+    assert (await world.call("PUT", f"/sandboxes/{'i' + '0' * 20}/network", json={})).status_code == 404
     for update, message in REFUSED_UPDATES:
         answer = await world.call("PUT", f"{path}/network", json=update)
         assert answer.status_code == 400 and message in (await answer.get_json())["message"]
