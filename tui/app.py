@@ -7,22 +7,26 @@ in ``feed.reads``, ``act.doer`` and ``act.inside``.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
 
+from textual import work
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
 from appliance.api import kinds
 from appliance.kube import errors
+from tui.act.access import refusals
 from tui.act.doer import Doer
 from tui.act.table import ACTIONS
 from tui.configuration import Configuration
 from tui.feed import reads
 from tui.feed.replay import Player
 from tui.feed.source import Source
+from tui.model.alerts import Alert
 from tui.model.change import Key
 from tui.model.claims import ClaimRow
 from tui.model.pools import PoolRow
@@ -41,6 +45,8 @@ from tui.view.tables import Table
 
 FRAME = 0.15
 """Seconds between two looks at whether something has to be painted."""
+ACCESS_PERIOD = 300.0
+"""Seconds between two looks at what is allowed."""
 FLASH = 6.0
 """Seconds a message stays."""
 
@@ -68,9 +74,13 @@ class Deck(App[None]):
         recording: bool = False,
         glyphs: Glyphs = UNICODE,
         configuration: Configuration | None = None,
+        watched: str | None = None,
         clock_paused: bool = False,
     ) -> None:
-        """``clock_paused``: no timer paints, for tests that call ``frame`` themselves."""
+        """``watched``: the only namespace there is (``--namespace``).
+
+        ``clock_paused``: no timer paints, for tests that call ``frame`` themselves.
+        """
         super().__init__()
         self.source = source
         self.readonly = readonly
@@ -78,8 +88,9 @@ class Deck(App[None]):
         self.glyphs = glyphs
         self.configuration = configuration or Configuration()
         self.namespace: str | None = None
+        self.watched = watched
         self.refused: dict[str, str] = {}
-        """Actions the cluster has refused, with its reason."""
+        """Actions that the cluster does not allow, with the reason."""
         self.doer = Doer(self)
         self.animation_level = "none"
         self._clock_paused = clock_paused
@@ -94,6 +105,33 @@ class Deck(App[None]):
         self.run_worker(self.source.run(), group="source", exit_on_error=True)
         if not self._clock_paused:
             self.set_interval(FRAME, self.frame)
+        self._keep_access()
+
+    @work(group="access")
+    async def _keep_access(self) -> None:
+        """Ask what is allowed once there is a cluster, and again every few minutes: roles change."""
+        while True:
+            if self.source.cluster is not None and self.source.ready:
+                await self.look_up_access()
+                await asyncio.sleep(ACCESS_PERIOD)
+            else:
+                await asyncio.sleep(FRAME)
+
+    async def look_up_access(self) -> None:
+        """Ask what is allowed in the namespace in view, or in any."""
+        if self.source.cluster is not None:
+            known = self.source.world.namespaces()
+            place = self.namespace or self.watched
+            self.refused = await refusals(self.source.cluster, place, known)
+
+    def choose_namespace(self, name: str | None) -> None:
+        """Show one namespace, or all."""
+        self.namespace = name
+        self._access_of_namespace()
+
+    @work(group="access-of-namespace", exclusive=True)
+    async def _access_of_namespace(self) -> None:
+        await self.look_up_access()
 
     def frame(self) -> None:
         """Paint the screen on top if there is anything new to see."""
@@ -127,9 +165,9 @@ class Deck(App[None]):
             if at is not None:
                 screen.live.go_to(at)
 
-    def open_sandbox(self, key: Key) -> None:
-        """The screen of one sandbox."""
-        self.push_screen(SandboxScreen(key))
+    def open_sandbox(self, key: Key, part: str = "timeline", directory: str = "") -> None:
+        """The screen of one sandbox, at one of its parts."""
+        self.push_screen(SandboxScreen(key, part, directory))
 
     def open_claim(self, row: ClaimRow) -> None:
         """The only sandbox of a claim, or what is known of the claim."""
@@ -205,43 +243,23 @@ class Deck(App[None]):
 
         await self._inside(shell, key)
 
-    async def processes(self, key: Key) -> None:
-        """A page with what runs in a sandbox."""
-        from tui.act.inside import PROCESSES
-
-        self._page_of(key, "processes", PROCESSES)
-
-    async def files(self, key: Key, path: str) -> None:
-        """A page with what lies in a directory of a sandbox."""
-        from tui.act.inside import listing
-
-        self._page_of(key, f"files {path or '~'}", listing(path))
-
     async def _inside(self, do: Callable[..., Any], key: Key) -> None:
         screen = self.screen
         said = await do(self, key)
         if said and isinstance(screen, DeckScreen):
             screen.flash(said, "bad")
 
-    def _page_of(self, key: Key, title: str, command: list[str]) -> None:
+    async def inside(self, key: Key, command: list[str]) -> tuple[str, bool]:
+        """What a command in a sandbox prints, and whether it could be asked; else why not."""
         from tui.act.inside import output
 
         cluster = self.source.cluster
         if cluster is None:
-            return
-        page: list[Cell] = [text(" asking", "dim")]
-        screen = PageScreen(f"{key[1]} {title}", lambda now: page)
-
-        async def load() -> None:
-            try:
-                words = await output(cluster, key, command)
-            except errors.KubeError as error:
-                words = str(error)
-            page[:] = [text(f" {line}") for line in words.splitlines()] or [text(" nothing", "dim")]
-            screen.paint()
-
-        self.push_screen(screen)
-        self.run_worker(load(), group="inside")
+            return "A recording holds nothing of the inside.", False
+        try:
+            return await output(cluster, key, command), True
+        except errors.KubeError as error:
+            return str(error), False
 
     # What screens ask ---------------------------------------------------------------------------------------------
     def columns_of(self, table: Table) -> tuple[Column[Any], ...]:
@@ -267,6 +285,13 @@ class Deck(App[None]):
             case "lost" | "unauthorized":
                 return f"No answer from the cluster: {worst.detail}"
         return "" if self.source.ready else "Waiting for the first answer of the cluster."
+
+    def access_alerts(self) -> list[Alert]:
+        """One alert for the actions that the cluster does not allow."""
+        if not self.refused or self.readonly:
+            return []
+        names = ", ".join(sorted(self.refused))
+        return [Alert(2, f"not allowed: {names}", next(iter(self.refused.values())))]
 
     def after_flash(self, screen: DeckScreen) -> None:
         """Take a message away after a while."""

@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tui.act.table import BY_NAME
+from tui.act.table import ACTIONS, BY_NAME, Action
 from tui.view.tables import TABLES
 
 
@@ -43,15 +44,47 @@ def load(path: Path) -> Configuration:
 
 
 def parse(found: dict[str, Any], where: str) -> Configuration:
-    """The configuration in a parsed file. Raises ValueError naming the unknown word and the known ones."""
+    """The configuration in a parsed file. Raises ValueError naming the field, what it is, and what was expected."""
     _known(found, ("theme", "columns", "keys"), where)
-    columns, keys = found.get("columns", {}), found.get("keys", {})
+    theme, columns, keys = found.get("theme", ""), found.get("columns", {}), found.get("keys", {})
+    if not isinstance(theme, str):
+        raise ValueError(f"{where}: theme: expected a name in quotes, got {theme!r}")
+    for name, section in (("columns", columns), ("keys", keys)):
+        if not isinstance(section, dict):
+            raise ValueError(f"{where}: {name}: expected a table [{name}], got {section!r}")
     _known(columns, tuple(TABLES), f"{where}: columns")
     for table, wanted in columns.items():
-        names = tuple(column.name for column in TABLES[table].columns)
-        _known(dict.fromkeys(wanted), names, f"{where}: columns.{table}")
+        place = f"{where}: columns.{table}"
+        if not isinstance(wanted, list) or not wanted or not all(isinstance(one, str) for one in wanted):
+            raise ValueError(f"{place}: expected a list of column names, got {wanted!r}")
+        _known(dict.fromkeys(wanted), tuple(column.name for column in TABLES[table].columns), place)
     _known(keys, tuple(BY_NAME), f"{where}: keys")
-    return Configuration(str(found.get("theme", "")), columns, {name: str(value) for name, value in keys.items()})
+    for name, value in keys.items():
+        if not isinstance(value, str) or not value.strip() or not all(map(_is_key, value.split(","))):
+            raise ValueError(f'{where}: keys.{name}: expected keys such as "ctrl+x" or "f5,x", got {value!r}')
+    _no_clash(keys, where)
+    return Configuration(theme, columns, keys)
+
+
+def _is_key(word: str) -> bool:
+    """Whether a word has the form of a key: modifiers and a name, joined by plus signs."""
+    return re.fullmatch(r"((ctrl|shift|alt|super)\+)*([A-Za-z0-9]|[a-z][a-z0-9_]+|@|\\)", word.strip()) is not None
+
+
+def _no_clash(keys: dict[str, str], where: str) -> None:
+    """No key may mean two things on one screen."""
+    moved = {name: [one.strip() for one in value.split(",")] for name, value in keys.items()}
+    for name, wanted in moved.items():
+        for other in ACTIONS:
+            taken = moved.get(other.name, other.keys.split(","))
+            both = sorted(set(wanted) & set(taken))
+            if other.name != name and both and _meet(BY_NAME[name], other):
+                raise ValueError(f"{where}: keys.{name}: {both[0]} is {other.name} already; move that one as well")
+
+
+def _meet(one: Action, other: Action) -> bool:
+    """Whether two actions are offered on the same screen at the same time."""
+    return not one.where or not other.where or bool(set(one.where) & set(other.where))
 
 
 def _known(found: dict[str, Any], names: tuple[str, ...], where: str) -> None:

@@ -56,16 +56,21 @@ def _web(settings: TuiSettings, web: WebSettings) -> int:
 
 
 def _screen(source: Source, settings: TuiSettings) -> int:
+    from textual.theme import BUILTIN_THEMES
+
     from tui import configuration
     from tui.app import Deck
 
     conf = configuration.load(settings.config)
+    if conf.theme and conf.theme not in BUILTIN_THEMES:
+        raise ValueError(f"{settings.config}: theme: unknown {conf.theme!r}; known are {', '.join(BUILTIN_THEMES)}")
     deck = Deck(
         source,
         readonly=settings.readonly,
         recording=settings.record is not None,
         glyphs=glyphs(),
         configuration=conf,
+        watched=settings.namespace,
     )
     gc.freeze()  # what was imported stays; collections need not look at it
     gc.set_threshold(50_000, 20, 100)  # ten thousand rows are live and acyclic: full collections cost frames

@@ -38,6 +38,8 @@ class FakeServer:
         self.requests: Counter[tuple[str, str]] = Counter()
         """(verb, plural[/subresource]) → requests that reached the server."""
         self.trouble: Trouble = no_trouble
+        self.allows: Callable[[dict[str, Any]], bool] = lambda attributes: True
+        """What SelfSubjectAccessReviews answer, by their resourceAttributes."""
         self.history: list[tuple[int, str, str, bytes]] = []
         """(version, collection path, type, object) of every change."""
         self.seen: list[dict[str, Any]] = []
@@ -180,6 +182,9 @@ class FakeTransport:
     ) -> bytes:
         server = self._server
         data = json.loads(body) if body else {}
+        if path.endswith("/selfsubjectaccessreviews"):
+            allowed = server.allows(data["spec"]["resourceAttributes"])
+            return json.dumps({**data, "status": {"allowed": allowed}}).encode()
         if verb == "list":
             return server.list(path, params or {})
         if verb == "get":

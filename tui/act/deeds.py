@@ -11,6 +11,7 @@ from typing import Any
 
 from appliance.kube.cluster import Cluster
 from tui.act import writes
+from tui.act.upgrade import image_name, upgrade
 from tui.model.pools import PoolRow
 from tui.view.cells import per_second
 
@@ -87,6 +88,7 @@ def _extend_preview(rows: Sequence[Any], argument: str) -> str:
 DEEDS: dict[str, Deed] = {
     "kill": Deed(writes.kill, confirm=_kill),
     "drop": Deed(writes.drop, confirm=_drop, typed=True),
+    "forget": Deed(writes.drop, confirm=_drop),
     "pause": Deed(writes.pause),
     "resume": Deed(writes.resume),
     "extend": Deed(
@@ -104,7 +106,16 @@ DEEDS: dict[str, Deed] = {
     "image": Deed(
         writes.image,
         prompt=lambda rows: f"New image of {names(rows)}",
-        preview=lambda rows, argument: "a new revision; members are replaced a few at a time" if argument else "",
+        preview=lambda rows, argument: (
+            f"a new revision with {image_name(argument)}; members are replaced a few at a time"
+        ),
+    ),
+    "upgrade": Deed(
+        upgrade,
+        prompt=lambda rows: f"New image of {names(rows)}",
+        preview=lambda rows, argument: (
+            f"the container starts anew with {image_name(argument)}: processes end, volumes stay"
+        ),
     ),
     "restart": Deed(
         writes.restart,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from appliance.kube import errors
 from appliance.kube.cluster import Cluster
 from tui.act.deeds import DEEDS, Deed, names
+from tui.act.refused import Refused
 from tui.act.table import Action
-from tui.act.writes import Refused
 from tui.screens.dialogs import Ask, Confirm
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Doer:
             return
         said, failed = await self._write(cluster, deed, rows, answer, action)
         screen.flash(_report(action, said, failed), "bad" if failed else "good")
+        if action.name == "upgrade" and not failed:
+            screen.after_upgrade()
 
     async def _ask(self, deed: Deed, rows: Sequence[Any], argument: str, action: Action) -> str | None:
         """The argument, once everything asked was answered; None: cancelled."""

@@ -33,16 +33,10 @@ if TYPE_CHECKING:
 STDIN, STDOUT, STDERR, STATUS, RESIZE = range(5)
 PROTOCOL: Final = "v4.channel.k8s.io"
 SHELL: Final = ["/bin/sh", "-c", "command -v bash >/dev/null && exec bash -l; exec sh -l"]
-PROCESSES: Final = ["/bin/sh", "-c", "ps -eo pid,user,pcpu,rss,etime,args 2>/dev/null || ps"]
 OUTPUT_LIMIT: Final = 1024 * 1024
 """Bytes of a command's output that are shown."""
 TIMEOUT: Final = 15.0
 """Seconds for a command whose output is shown."""
-
-
-def listing(path: str) -> list[str]:
-    """The command that lists a directory; the path is an argument, never part of the script."""
-    return ["/bin/sh", "-c", 'cd -- "${1:-${HOME:-/}}" && pwd && ls -la', "sh", path]
 
 
 @asynccontextmanager

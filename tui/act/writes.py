@@ -13,6 +13,8 @@ from typing import Any
 from appliance.api import kinds, times
 from appliance.api.states import State
 from appliance.kube.cluster import Cluster
+from tui.act.refused import Refused
+from tui.act.upgrade import image_name
 from tui.model.claims import ClaimRow
 from tui.model.pools import PoolRow
 from tui.model.sandboxes import SandboxRow
@@ -20,10 +22,6 @@ from tui.model.sandboxes import SandboxRow
 RESTARTED_AT = "appliance.agents.kruise.io/restarted-at"
 """Annotation of a pool's pod template; a new value is a new revision."""
 CLAIM_PREFIX = "deck-"
-
-
-class Refused(Exception):
-    """The object is in no state for that; the message says why."""
 
 
 async def kill(cluster: Cluster, row: SandboxRow, argument: str, now: float) -> str:
@@ -82,10 +80,10 @@ async def image(cluster: Cluster, row: PoolRow, argument: str, now: float) -> st
     """Change the image of the pool's first container: a new revision, rolled out by its controller."""
     whole = await cluster.get(kinds.SANDBOXSET, *row.key, type=dict)
     containers = copy.deepcopy(_template(whole, row)["spec"]["containers"])
-    before, containers[0]["image"] = containers[0].get("image", ""), argument
+    before, containers[0]["image"] = containers[0].get("image", ""), image_name(argument)
     patch = {"spec": {"template": {"spec": {"containers": containers}}}}
     await cluster.patch(kinds.SANDBOXSET, *row.key, patch, resource_version=whole["metadata"]["resourceVersion"])
-    return f"{row.key[1]}: {before} → {argument}"
+    return f"{row.key[1]}: {before} → {argument.strip()}"
 
 
 async def restart(cluster: Cluster, row: PoolRow, argument: str, now: float) -> str:

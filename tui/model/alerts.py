@@ -42,7 +42,7 @@ class WatchHealth:
 
 def alerts(world: World, pools: Iterable[PoolRow], watches: Iterable[WatchHealth], now: float) -> list[Alert]:
     """Everything worth a look at ``now``, worst first."""
-    found = [*_watches(watches), *_pools(pools), *_sandboxes(world, now), *_nodes(world)]
+    found = [*_watches(watches), *_pools(world, pools), *_sandboxes(world, now), *_nodes(world)]
     return sorted(found, key=lambda one: (one.level, one.title))
 
 
@@ -65,14 +65,16 @@ def _watches(watches: Iterable[WatchHealth]) -> Iterable[Alert]:
             yield Alert(0, f"watch of {what} is down", f"{detail}{more}")
 
 
-def _pools(pools: Iterable[PoolRow]) -> Iterable[Alert]:
+def _pools(world: World, pools: Iterable[PoolRow]) -> Iterable[Alert]:
     for pool in pools:
         name = "/".join(pool.key)
         if pool.health == "dry":
             detail = f"{pool.desired} wanted, none ready, {pool.creating} on the way"
             yield Alert(0, f"pool {name} is dry", detail, "pools", pool.key)
         elif pool.health == "failing":
-            yield Alert(1, f"pool {name} cannot start sandboxes", f"{pool.failing} failing", "pools", pool.key)
+            level = 1 if pool.available else 0
+            detail = f"{pool.failing} failing: {_why(world, pool)}"
+            yield Alert(level, f"pool {name} cannot start sandboxes", detail, "pools", pool.key)
         elif pool.health == "low":
             soon = f"dry in {pool.dry_in:.0f} s" if pool.dry_in is not None else "below a quarter"
             yield Alert(1, f"pool {name} runs low", f"{pool.available} of {pool.desired}, {soon}", "pools", pool.key)
@@ -80,12 +82,21 @@ def _pools(pools: Iterable[PoolRow]) -> Iterable[Alert]:
             yield Alert(2, f"pool {name} is not reconciled", "its controller has not seen its spec", "pools", pool.key)
 
 
+def _why(world: World, pool: PoolRow) -> str:
+    """What one of the failing sandboxes of a pool says."""
+    namespace, template = pool.key
+    rows = (row for row in world.sandboxes.values() if row.failing and row.template == template)
+    row = next((row for row in rows if row.key[0] == namespace), None)
+    return (row.message or row.reason) if row is not None else "no reason given"
+
+
 def _sandboxes(world: World, now: float) -> Iterable[Alert]:
     for key, since in world.pausing_since.items():
         if now - since > STUCK_PAUSE:
             row = world.sandboxes[key]
             word = "pause" if row.source.spec.paused else "resume"
-            yield Alert(1, f"{word} of {key[1]} is stuck", f"for {now - since:.0f} s: {row.reason}", "sandboxes", key)
+            said = f": {row.message}" if row.message else ""
+            yield Alert(1, f"{word} of {key[1]} is stuck", f"for {now - since:.0f} s{said}", "sandboxes", key)
     orphans, overdue, failed = [], [], []
     for row in world.sandboxes.values():
         if row.member and (row.key[0], row.template) not in world.sets:

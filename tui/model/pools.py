@@ -54,14 +54,14 @@ class PoolRow:
     """Seconds until none is left at the present rates; None: it holds."""
     depth: tuple[float, ...]
     health: str
-    """``dry``, ``failing``, ``low``, ``filling``, ``rolling``, ``idle`` (wants none) or ``full``; see SEVERITY."""
+    """``failing``, ``dry``, ``low``, ``filling``, ``rolling``, ``idle`` (wants none) or ``full``; see SEVERITY."""
     lagging: bool
     """Its controller has not caught up with its spec."""
     source: SandboxSet = field(repr=False)
     text: str = field(default="", repr=False)
 
 
-SEVERITY = {"dry": 0, "failing": 1, "low": 2, "filling": 3, "rolling": 4, "full": 5, "idle": 6}
+SEVERITY = {"failing": 0, "dry": 1, "low": 2, "filling": 3, "rolling": 4, "full": 5, "idle": 6}
 """Worst first."""
 
 
@@ -113,7 +113,7 @@ def _health(pool: SandboxSet, book: PoolBook, dry: float | None, rolling: bool) 
     if desired == 0:
         return "idle"
     if book.failing:
-        return "failing" if available else "dry"
+        return "failing"
     if available == 0:
         return "dry"
     if (dry is not None and dry < 30) or available * 4 < desired:

@@ -5,13 +5,14 @@ Ten thousand rows are shown and sorted several times a second, so nothing here i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from appliance.api import conditions, labels, times
 from appliance.api.corestructs import Pod
 from appliance.api.states import State, in_pool, sandbox_state
-from appliance.api.structs import Sandbox
+from appliance.api.structs import Condition, Sandbox
 from tui.model.change import Key
 
 
@@ -75,7 +76,7 @@ def sandbox_row(sandbox: Sandbox, at: float, restarts: int) -> SandboxRow:
         state=state,
         pausing=_in_transition(sandbox, state),
         reason=told or reason,
-        message=status.message or (ready.message if ready is not None and told else ""),
+        message=status.message or (ready.message if ready is not None and told else "") or _updating(status.conditions),
         template=template,
         owner=meta.annotations.get(labels.OWNER, ""),
         created=epoch(meta.creation_timestamp) or at,
@@ -91,6 +92,14 @@ def sandbox_row(sandbox: Sandbox, at: float, restarts: int) -> SandboxRow:
         source=sandbox,
     )
     return replace(row, text=_words(row))
+
+
+def _updating(found: Sequence[Condition]) -> str:
+    """What is to be said of an update in place that is on its way or did not succeed."""
+    update = conditions.find(found, conditions.INPLACE_UPDATE)
+    if update is None or update.status == "True":
+        return ""
+    return f"update in place: {update.message or update.reason}"
 
 
 def _in_transition(sandbox: Sandbox, state: State) -> bool:

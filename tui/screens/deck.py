@@ -170,6 +170,9 @@ class DeckScreen(Screen[None]):
         if isawaitable(answer):
             self.run_worker(cast(Any, answer), group="reads")
 
+    def after_upgrade(self) -> None:
+        """An image is being changed: screens that can show how it goes do."""
+
     def targets(self, action: Action) -> Sequence[Any]:
         """The rows an action is about."""
         return ()
@@ -198,7 +201,7 @@ class DeckScreen(Screen[None]):
     def do_namespace(self, argument: str) -> None:
         """Choose a namespace; without a name, ask."""
         if argument:
-            self.deck.namespace = None if argument == "all" else argument
+            self.deck.choose_namespace(None if argument == "all" else argument)
             self.paint()
             return
         known = ", ".join(self.deck.source.world.namespaces()) or "none seen yet"

@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
-from tui.act.writes import Refused
+from tui.act.refused import Refused
 
 CSS = """
 {name} {{ align: center middle; background: $background 60%; }}

@@ -220,7 +220,7 @@ class ListScreen(DeckScreen):
         """Go into the object under the cursor."""
         row = self.row
         if isinstance(row, PoolRow):
-            self.deck.namespace = row.key[0]
+            self.deck.choose_namespace(row.key[0])
             self.deck.go("sandboxes", filter=f"-l agents.kruise.io/sandbox-template={row.key[1]}")
         elif isinstance(row, SandboxRow):
             self.deck.open_sandbox(row.key)
@@ -252,13 +252,20 @@ class ListScreen(DeckScreen):
         """A shell in the sandbox under the cursor."""
         return self.deck.shell(self.row.key) if self.row is not None else None
 
-    def do_processes(self, argument: str) -> Any:
+    def do_processes(self, argument: str) -> None:
         """Processes of the sandbox under the cursor."""
-        return self.deck.processes(self.row.key) if self.row is not None else None
+        if self.row is not None:
+            self.deck.open_sandbox(self.row.key, "processes")
 
-    def do_files(self, argument: str) -> Any:
+    def do_files(self, argument: str) -> None:
         """Files of the sandbox under the cursor."""
-        return self.deck.files(self.row.key, argument) if self.row is not None else None
+        if self.row is not None:
+            self.deck.open_sandbox(self.row.key, "files", argument)
+
+    def do_usage(self, argument: str) -> None:
+        """What the sandbox under the cursor uses."""
+        if self.row is not None:
+            self.deck.open_sandbox(self.row.key, "usage")
 
 
 def troubled(row: Any) -> bool:

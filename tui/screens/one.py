@@ -1,12 +1,20 @@
-"""One sandbox: its head, and a page of its parts: timeline, conditions, events, description, YAML."""
+"""One sandbox: its head, and a page of its parts.
+
+Timeline, conditions, events and description come from the world and follow it. YAML is read when the object changes.
+Processes, files and usage are asked inside the sandbox, again and again while they are shown and never otherwise.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from textual import work
 from textual.widget import Widget
 
+from appliance.api.states import State
 from tui.act.table import Action
 from tui.model.change import Key
 from tui.model.sandboxes import SandboxRow
@@ -14,9 +22,16 @@ from tui.screens.deck import DeckScreen
 from tui.screens.page_keys import PageKeys
 from tui.view import facts
 from tui.view.cells import Cell, Piece, text
+from tui.view.commands import PROCESSES, listing
+from tui.view.usage import USAGE, Reading, parse, usage_lines
 from tui.widgets.lines import Lines, Page
 
-PARTS = ("timeline", "conditions", "events", "describe", "yaml")
+PARTS = ("timeline", "conditions", "events", "describe", "yaml", "processes", "files", "usage")
+INSIDE = ("processes", "files", "usage")
+AGAIN = 3.0
+"""Seconds between two questions to the sandbox."""
+READINGS = 60
+"""Readings of its use that are kept."""
 
 
 class SandboxScreen(PageKeys, DeckScreen):
@@ -24,12 +39,15 @@ class SandboxScreen(PageKeys, DeckScreen):
 
     name_of = "sandbox"
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, part: str = "timeline", directory: str = "") -> None:
         super().__init__()
         self.key = key
-        self.part = "timeline"
+        self.part = part
         self._yaml: list[Cell] = []
         self._yaml_of = ""
+        self._answers: dict[str, list[Cell]] = {}
+        self._readings: deque[Reading] = deque(maxlen=READINGS)
+        self.directory = directory
 
     def body(self) -> Iterable[Widget]:
         """Head, names of the parts, the chosen part."""
@@ -41,6 +59,7 @@ class SandboxScreen(PageKeys, DeckScreen):
         """Keys scroll."""
         super().on_mount()
         self.focus_body()
+        self.choose(self.part)
 
     def focus_body(self) -> None:
         """Keys scroll."""
@@ -84,6 +103,8 @@ class SandboxScreen(PageKeys, DeckScreen):
                 return facts.event_lines(world, self.key, now)
             case "describe":
                 return facts.describe(world, row, now, self.deck.glyphs)
+            case "processes" | "files" | "usage":
+                return self._answers.get(self.part, [text(" asking inside the sandbox", "dim")])
         version = row.source.meta.resource_version
         if self._yaml_of != version:
             self._yaml_of = version
@@ -95,10 +116,44 @@ class SandboxScreen(PageKeys, DeckScreen):
         self.paint()
 
     def choose(self, part: str) -> None:
-        """Show a part from its top."""
+        """Show a part from its top; what is asked inside is asked for as long as it is shown."""
         self.part = part
         self.query_one(Page).scroll_home(animate=False)
+        self.workers.cancel_group(self, "inside")
+        if part in INSIDE:
+            self._answers.pop(part, None)
+            self._ask(part)
         self.paint()
+
+    @work(group="inside", exclusive=True)
+    async def _ask(self, part: str) -> None:
+        while self.part == part:
+            self._answers[part] = await self._answer(part)
+            if self.app.screen is self:
+                self.paint()
+            await asyncio.sleep(AGAIN)
+
+    async def _answer(self, part: str) -> list[Cell]:
+        """What the sandbox says, or why it does not."""
+        row = self.deck.source.world.sandboxes.get(self.key)
+        if row is None or row.state is State.DEAD:
+            return [text(" It is gone: nobody answers inside.", "dim")]
+        if row.state is State.PAUSED:
+            return [text(" It is paused: nothing runs in it. u resumes it.", "dim")]
+        if part != "usage":
+            command = PROCESSES if part == "processes" else listing(self.directory)
+            words, good = await self.deck.inside(self.key, command)
+            return [text(f" {line}", "" if good else "bad") for line in words.splitlines()] or [text(" nothing", "dim")]
+        words, good = await self.deck.inside(self.key, USAGE)
+        reading = parse(words) if good else None
+        if reading is None:
+            return [text(f" {line}", "bad") for line in words.splitlines()]
+        self._readings.append(reading)
+        return usage_lines(list(self._readings), self.deck.glyphs)
+
+    def after_upgrade(self) -> None:
+        """The condition tells how it goes."""
+        self.choose("conditions")
 
     def targets(self, action: Action) -> Sequence[Any]:
         """This sandbox, while it exists."""
@@ -134,10 +189,15 @@ class SandboxScreen(PageKeys, DeckScreen):
         """A shell in it."""
         return self.deck.shell(self.key)
 
-    def do_processes(self, argument: str) -> Any:
+    def do_processes(self, argument: str) -> None:
         """What runs in it."""
-        return self.deck.processes(self.key)
+        self.choose("processes")
 
-    def do_files(self, argument: str) -> Any:
-        """What lies in it."""
-        return self.deck.files(self.key, argument)
+    def do_files(self, argument: str) -> None:
+        """What lies in it; ``:files /tmp`` for another directory than its home."""
+        self.directory = argument or self.directory
+        self.choose("files")
+
+    def do_usage(self, argument: str) -> None:
+        """What it uses."""
+        self.choose("usage")

@@ -1,4 +1,4 @@
-"""Everything at a glance: the fleet in four lines, the pools worst first, and what needs a look."""
+"""Everything at a glance: the fleet in four lines, pools worst first, what needs a look, and the newest claims."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from textual.widget import Widget
 from tui.act.table import Action
 from tui.model.alerts import Alert, alerts
 from tui.model.change import Key
+from tui.model.claims import ClaimRow
 from tui.model.pools import SEVERITY
 from tui.screens.deck import DeckScreen
 from tui.view.cells import Cell, text
 from tui.view.columns import Column, Ink
 from tui.view.summaries import fleet
-from tui.view.tables import POOL_COLUMNS
+from tui.view.tables import CLAIM_COLUMNS, POOL_COLUMNS, POOLS
 from tui.widgets.lines import Lines
 from tui.widgets.table import LiveTable
 
 LEVELS = (("urgent", "bad"), ("warning", "warn"), ("notice", "busy"))
-POOLS_SHOWN = 8
+CLAIMS_SHOWN = 50
+BRIEF_CLAIMS = tuple(one for one in CLAIM_COLUMNS if one.name not in ("namespace", "kind", "got", "how", "slowest"))
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,25 @@ class OverviewScreen(DeckScreen):
 
     name_of = "overview"
     CSS = """
-    OverviewScreen #pools-brief { max-height: 40%; }
-    OverviewScreen #alerts { min-height: 4; }
+    OverviewScreen #fleet.-airy { margin: 1 0; }
     OverviewScreen .head { height: 1; }
+    OverviewScreen .head.-airy { margin-top: 1; }
+    OverviewScreen #claims-brief { min-height: 2; }
     """
 
     def body(self) -> Iterable[Widget]:
-        """Fleet, pools, alerts."""
+        """Fleet, pools, alerts, recent claims."""
+        deck = self.deck
         yield Lines(id="fleet")
-        yield Lines([()], id="pools-head", classes="head")
-        brief = LiveTable(self.deck.columns_of_pools(POOL_COLUMNS), self.deck.glyphs)
-        brief.id = "pools-brief"
-        yield brief
-        yield Lines([()], id="alerts-head", classes="head")
-        found = LiveTable(ALERT_COLUMNS, self.deck.glyphs, empty="Nothing needs attention.")
-        found.id = "alerts"
-        yield found
+        for name, columns in (
+            ("pools", deck.columns_of_pools(POOL_COLUMNS)),
+            ("alerts", ALERT_COLUMNS),
+            ("claims", BRIEF_CLAIMS),
+        ):
+            yield Lines([()], id=f"{name}-head", classes="head")
+            table = LiveTable(columns, deck.glyphs)
+            table.id = f"{name}-brief"
+            yield table
 
     def on_mount(self) -> None:
         """Keys go to the pools."""
@@ -81,57 +86,73 @@ class OverviewScreen(DeckScreen):
         self.focus_body()
 
     def focus_body(self) -> None:
-        """Keys go to the pools, or to the alerts when there are no pools."""
-        pools, found = self._tables()
-        (pools if pools.rows or not found.rows else found).focus()
+        """Keys go to the first table that has rows."""
+        next((one for one in self._tables if one.rows), self._tables[0]).focus()
 
-    def _tables(self) -> tuple[LiveTable, LiveTable]:
-        return self.query_one("#pools-brief", LiveTable), self.query_one("#alerts", LiveTable)
+    @property
+    def _tables(self) -> list[LiveTable]:
+        return list(self.query(LiveTable))
 
     @property
     def live(self) -> LiveTable:
         """The table that has the keys."""
-        pools, found = self._tables()
-        return found if found.has_focus else pools
+        return next((one for one in self._tables if one.has_focus), self._tables[0])
 
     def paint_body(self, now: float) -> None:
-        """Bring the three parts up to date."""
-        deck, world = self.deck, self.deck.source.world
+        """Bring the four parts up to date."""
+        deck, world, airy = self.deck, self.deck.source.world, self.size.height >= 30
         every = world.pool_rows(now)
         rows = [row for row in every if deck.namespace in (None, row.key[0])]
         rows.sort(key=lambda row: (SEVERITY[row.health], row.key))
-        pools, found = self._tables()
-        self.query_one("#fleet", Lines).show(fleet(world, every, now, deck.glyphs, self.size.width))
-        line = deck.glyphs.line
-        self.query_one("#pools-head", Lines).show([text(f"{line * 2} pools, worst first ".ljust(400, line), "dim")])
-        pools.styles.height = max(2, min(len(rows), POOLS_SHOWN) + 1)
-        pools.empty = deck.why_empty("pools") or "No pools."
-        pools.show(rows, now)
-        seen = alerts(world, every, deck.source.health(), now)
-        shown = [AlertRow(one) for one in seen]
-        tone = LEVELS[seen[0].level][1] if seen else "good"
-        head = f"{line * 2} {len(seen)} alert{'' if len(seen) == 1 else 's'} "
-        self.query_one("#alerts-head", Lines).show([text(head.ljust(400, line), tone)])
-        found.empty = "Nothing needs attention." if deck.source.ready else "Waiting for the first answers."
-        found.show(shown, now)
+        found = [*alerts(world, every, deck.source.health(), now), *deck.access_alerts()]
+        head = self.query_one("#fleet", Lines)
+        head.set_class(airy, "-airy")
+        head.show(fleet(world, every, now, deck.glyphs, self.size.width))
+        tallest = max(3, (self.size.height - 10) // 2)
+        heights = (min(len(rows), tallest) + 1 if rows else 3, min(len(found), tallest) + 1 if found else 0)
+        self._part("pools", "pools, worst first", "dim", rows, now, heights[0])
+        tone = LEVELS[found[0].level][1] if found else "good" if deck.source.ready else "dim"
+        calm = "nothing needs attention" if deck.source.ready else "waiting for the first answers"
+        title = f"{len(found)} alert{'s'[: len(found) > 1]}" if found else calm
+        self._part("alerts", title, tone, [AlertRow(one) for one in found], now, heights[1])
+        claims = [row for row in world.claim_rows(now) if deck.namespace in (None, row.key[0])][:CLAIMS_SHOWN]
+        if self.size.height - 10 - sum(heights) < 4:
+            claims = []
+        self._part("claims", "claims, newest first", "dim", claims, now, None)
+
+    def _part(self, name: str, title: str, tone: str, rows: list[Any], now: float, height: int | None) -> None:
+        """One heading and its table; a table of no lines, or without anything to show, is not there."""
+        line = self.deck.glyphs.line
+        head, table = self.query_one(f"#{name}-head", Lines), self.query_one(f"#{name}-brief", LiveTable)
+        head.show([text(f"{line * 2} {title} ".ljust(400, line), tone)])
+        head.set_class(self.size.height >= 30, "-airy")
+        there = bool(rows) if height is None else height > 0
+        head.display = there or name == "alerts"
+        table.display = there
+        if height is not None:
+            table.styles.height = height
+        table.empty = (self.deck.why_empty("pools") or POOLS.empty) if name == "pools" else ""
+        table.show(rows, now)
 
     @property
     def count_text(self) -> str:
         """Pools there are."""
-        return f"{len(self._tables()[0].rows)} pools"
+        count = len(self._tables[0].rows)
+        return f"{count} pool{'s'[: count != 1]}"
 
     def targets(self, action: Action) -> Sequence[Any]:
         """Nothing is done to things from here."""
         return ()
 
     def do_open(self, argument: str) -> None:
-        """The pool, or what the alert is about."""
+        """The pool, what the alert is about, or the claim."""
         live = self.live
-        key = live.cursor_key
-        row: Any = next((one for one in live.rows if one.key == key), None)
+        row: Any = next((one for one in live.rows if one.key == live.cursor_key), None)
         if isinstance(row, AlertRow):
             if row.alert.about is not None:
                 self.deck.go(row.alert.view, at=row.alert.about)
+        elif isinstance(row, ClaimRow):
+            self.deck.go("claims", at=row.key)
         elif row is not None:
             self.deck.go("pools", at=row.key)
 
@@ -146,20 +167,23 @@ class OverviewScreen(DeckScreen):
             self.deck.screen.call_after_refresh(self.deck.screen.action_act, "filter")  # type: ignore[attr-defined]
 
     def do_down(self, argument: str) -> None:
-        """One line down, into the alerts after the last pool."""
-        pools, found = self._tables()
-        if self.live is pools and pools.cursor_key == (pools.rows[-1].key if pools.rows else None) and found.rows:
-            found.focus()
-        else:
-            self.live.move(1)
+        """One line down, into the next table after the last line."""
+        self._step(1)
 
     def do_up(self, argument: str) -> None:
-        """One line up, back into the pools from the first alert."""
-        pools, found = self._tables()
-        if self.live is found and found.cursor_key == (found.rows[0].key if found.rows else None) and pools.rows:
-            pools.focus()
+        """One line up, into the table before from the first line."""
+        self._step(-1)
+
+    def _step(self, way: int) -> None:
+        live = self.live
+        edge = (live.rows[-1 if way > 0 else 0].key if live.rows else None) == live.cursor_key
+        tables = [one for one in self._tables if one.display and (one.rows or one is live)]
+        place = tables.index(live) + way if live in tables else 0
+        if edge and 0 <= place < len(tables):
+            tables[place].go(0 if way > 0 else len(tables[place].rows))
+            tables[place].focus()
         else:
-            self.live.move(-1)
+            live.move(way)
 
     def do_top(self, argument: str) -> None:
         """First line."""

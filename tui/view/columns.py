@@ -52,6 +52,8 @@ class Column(Generic[R]):
     rank: int = 1
     grow: bool = False
     """Takes the width that is left over."""
+    most: int = 1000
+    """The widest it grows."""
     descending: bool = False
     """The interesting end first, on the first press."""
 
@@ -68,10 +70,25 @@ def fit(columns: Sequence[Column[Any]], width: int) -> list[tuple[Column[Any], i
             chosen.append(column)
             left -= column.width + 1
     ordered = [column for column in columns if column in chosen]
-    growing = [column for column in ordered if column.grow]
-    share, rest = divmod(max(0, left + 1), len(growing)) if growing else (0, 0)
-    extra = {column.name: share + (1 if index < rest else 0) for index, column in enumerate(growing)}
-    return [(column, min(width, column.width + extra.get(column.name, 0))) for column in ordered]
+    return [
+        (column, min(width, column.width + extra))
+        for column, extra in zip(ordered, _spread(ordered, max(0, left + 1)), strict=True)
+    ]
+
+
+def _spread(columns: Sequence[Column[Any]], spare: int) -> list[int]:
+    """How much each column grows: evenly, the surplus of those that are wide enough going to the others."""
+    extra = [0] * len(columns)
+    open_ones = [place for place, column in enumerate(columns) if column.grow]
+    while spare > 0 and open_ones:
+        share, rest = divmod(spare, len(open_ones))
+        for index, place in enumerate(open_ones):
+            room = columns[place].most - columns[place].width - extra[place]
+            more = min(room, share + (1 if index < rest else 0))
+            extra[place] += more
+            spare -= more
+        open_ones = [place for place in open_ones if columns[place].width + extra[place] < columns[place].most]
+    return extra
 
 
 @dataclass(frozen=True)

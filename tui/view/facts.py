@@ -12,7 +12,7 @@ from tui.model.sandboxes import SandboxRow, epoch
 from tui.model.timeline import TONES
 from tui.model.world import World
 from tui.view.cells import Cell, Glyphs, brief, clock, countdown, per_second, span, text
-from tui.view.tables import HEALTH_TONES, PHASE_TONES, STATES
+from tui.view.tables import HEALTH_TONES, ORDINARY, PHASE_TONES, STATES
 
 NAME = 14
 """Width of the names of facts."""
@@ -27,8 +27,9 @@ def head(row: SandboxRow, now: float, glyphs: Glyphs) -> list[Cell]:
     """What a sandbox is, in three lines."""
     state = f"{glyphs.states[STATES.index(row.state)]} {row.state.value}{' (changing)' if row.pausing else ''}"
     ends = countdown(row.end, now)
+    said = row.message or ("" if row.reason in ORDINARY else row.reason)
     return [
-        ((f" {row.key[1]} ", "header"), (f"  {state}", TONES[row.state]), (f"  {row.reason}", "dim")),
+        ((f" {row.key[1]} ", "header"), (f"  {state}", TONES[row.state]), (f"  {said}", "dim")),
         (
             (" id ", "dim"),
             (row.id or "none, nobody has claimed it", "accent" if row.id else "dim"),
@@ -58,7 +59,7 @@ def timeline_lines(world: World, key: Key, glyphs: Glyphs, now: float) -> list[C
     lines: list[Cell] = []
     before: float | None = None
     for moment in moments:
-        gap = f"+{brief(moment.at - before)}" if before is not None else ""
+        gap = _gap(before, moment.at)
         dot = glyphs.live if moment.tone not in ("", "dim") else glyphs.dot
         lines.append(
             (
@@ -71,8 +72,17 @@ def timeline_lines(world: World, key: Key, glyphs: Glyphs, now: float) -> list[C
         )
         before = moment.at
     if before is not None:
-        lines.append(((f" {clock(now)} ", "dim"), (f"{'+' + brief(now - before):>8}  ", "dim"), ("  now", "dim")))
+        lines.append(((f" {clock(now)} ", "dim"), (f"{'+' + span(now - before):>8}  ", "dim"), ("  now", "dim")))
     return lines or [text(" Nothing is known of it any more.", "dim")]
+
+
+def _gap(before: float | None, at: float) -> str:
+    """Time between two moments, no more exact than the stamps: many tell whole seconds only."""
+    if before is None or at - before < 0.0005:
+        return ""
+    if before.is_integer() or at.is_integer():
+        return f"+{span(at - before)}" if at - before >= 1 else "+<1s"
+    return f"+{brief(at - before)}"
 
 
 def condition_lines(row: SandboxRow, world: World, now: float) -> list[Cell]:

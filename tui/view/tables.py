@@ -42,7 +42,14 @@ class Table:
     """What to say when there is nothing, and what to do about it."""
 
 
-ORDINARY = frozenset({"ResourceControlledBySbsAndReady", "RunningResourceClaimedAndReady", "ResourcePending"})
+ORDINARY = frozenset(
+    {
+        "ResourceControlledBySbsAndReady",
+        "RunningResourceClaimedAndReady",
+        "RunningResourceClaimedAndPaused",
+        "ResourcePending",
+    }
+)
 """Reasons that say no more than the state does."""
 
 
@@ -77,7 +84,7 @@ def _depth(row: PoolRow, ink: Ink) -> Cell:
 
 
 POOL_COLUMNS: tuple[Column[PoolRow], ...] = (
-    Column("name", "POOL", 16, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True),
+    Column("name", "POOL", 16, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True, most=32),
     Column("namespace", "NAMESPACE", 10, lambda r, i: text(r.key[0], "dim"), lambda r: r.key[0], rank=4),
     Column("health", "HEALTH", 8, _health, lambda r: SEVERITY[r.health], "H", rank=0),
     Column("desired", "WANT", 5, lambda r, i: number(r.desired), lambda r: r.desired, "W", True, 1, False, True),
@@ -92,7 +99,7 @@ POOL_COLUMNS: tuple[Column[PoolRow], ...] = (
     Column("hit", "HITS", 5, _hit, lambda r: r.hit, "T", True, 2),
     Column("updated", "UPD", 4, _updated, lambda r: r.updated, "U", True, 5),
     Column("revision", "REVISION", 10, lambda r, i: text(r.revision, "dim"), lambda r: r.revision, "V", rank=6),
-    Column("depth", "DEPTH, 5 MIN", 16, _depth, lambda r: r.available, rank=2, grow=True),
+    Column("depth", "DEPTH, 5 MIN", 16, _depth, lambda r: r.available, right=True, rank=2, grow=True),
 )
 
 
@@ -121,7 +128,7 @@ def _restarts(row: SandboxRow, ink: Ink) -> Cell:
 
 
 SANDBOX_COLUMNS: tuple[Column[SandboxRow], ...] = (
-    Column("name", "SANDBOX", 22, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True),
+    Column("name", "SANDBOX", 22, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True, most=32),
     Column("namespace", "NAMESPACE", 10, lambda r, i: text(r.key[0], "dim"), lambda r: r.key[0], rank=6),
     Column("state", "STATE", 11, _state, lambda r: STATES.index(r.state), "S", rank=0),
     Column("age", "AGE", 5, lambda r, i: text(span(i.now - r.created)), lambda r: -r.created, "A", True, 1),

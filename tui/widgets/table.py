@@ -23,6 +23,8 @@ from tui.view.columns import Column, Ink, Order, fit
 from tui.widgets.tones import COMPONENTS, Palette, scoped
 
 WIDE_GAP = 1
+GUTTER = 1
+"""Columns left of the first, for marks."""
 CACHED = 500
 """Painted lines kept."""
 
@@ -199,7 +201,7 @@ class LiveTable(ScrollView, can_focus=True):
         self.go(place)
 
     def _click_header(self, x: int) -> None:
-        left = 0
+        left = GUTTER
         for column, width in self._layout():
             if left <= x <= left + width:
                 self.post_message(self.HeaderClicked(column))
@@ -221,13 +223,13 @@ class LiveTable(ScrollView, can_focus=True):
     def _content_width(self) -> int:
         if not self.wide:
             return self.scrollable_content_region.width
-        return sum(column.width + WIDE_GAP for column in self.columns)
+        return GUTTER + sum(column.width + WIDE_GAP for column in self.columns)
 
     def _layout(self) -> list[tuple[Column[Any], int]]:
         width = self.scrollable_content_region.width
         if self.wide and self._content_width() > width:
             return [(column, column.width) for column in self.columns]
-        return fit(self.columns, width)
+        return fit(self.columns, width - GUTTER - WIDE_GAP)  # a gap at the right end too
 
     def render_line(self, y: int) -> Strip:
         """The header for the first line, else the row that is scrolled there."""
@@ -269,8 +271,8 @@ class LiveTable(ScrollView, can_focus=True):
         return strip.crop_extend(left, left + width, style)
 
     def _header(self, palette: Palette) -> Strip:
-        pieces = []
         style = palette.style("header")
+        pieces = [Segment(" ", style)]
         for column, width in self._layout():
             arrow = ""
             if column.name == self.order.column:
@@ -284,13 +286,12 @@ class LiveTable(ScrollView, can_focus=True):
         row = self.rows[place]
         over = self._over(row, place)
         gap = Segment(" ", palette.style("", over))
-        pieces: list[Segment] = []
+        marked = row.key in self.marked
+        pieces = [Segment(self.glyphs.mark, palette.style("warn", over)) if marked else gap]
         for column, width in self._layout():
             cell = column.cell(row, Ink(self.now, self.glyphs, width))
             pieces += self._cell(cell, width, column.right, palette, over)
             pieces.append(gap)
-        if row.key in self.marked and pieces:
-            pieces[-1] = Segment(self.glyphs.mark, palette.style("warn", over))
         return Strip(pieces)
 
     def _cell(self, cell: Cell, width: int, right: bool, palette: Palette, over: str) -> list[Segment]:

@@ -18,7 +18,6 @@ from appliance.api import kinds
 from appliance.config import KubeSettings
 from appliance.kube import errors
 from appliance.kube.cluster import Cluster
-from tui.act.inside import listing
 from tui.feed.live import LiveSource
 from tui.feed.record import Recorder, read_recording
 from tui.feed.replay import Player
@@ -27,6 +26,7 @@ from tui.model.change import WATCHED
 from tui.once import as_json, as_text
 from tui.settings import TuiSettings
 from tui.view.cells import ASCII
+from tui.view.commands import listing
 
 SANDBOXES = "/apis/agents.kruise.io/v1alpha1/namespaces/default/sandboxes"
 SETS = "/apis/agents.kruise.io/v1alpha1/namespaces/default/sandboxsets"

@@ -220,22 +220,57 @@ async def test_wide_shows_all_columns() -> None:
 
 
 # Looking into things ----------------------------------------------------------------------------------------------
-async def test_the_parts_of_a_sandbox() -> None:
-    """Tab goes through timeline, conditions, events, description and YAML, and round again."""
+USAGE_OUTPUT = """cpu.stat usage_usec 2000000
+cpu.max 100000 100000
+memory.current 104857600
+memory.max 209715200
+uptime 100.0 0.0
+processes 7
+disk overlay 2097152 1048576 1048576 50% /
+"""
+
+
+async def test_the_parts_of_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tab goes through all parts and round again; what is inside is asked inside, at the place that was named."""
+    asked: list[list[str]] = []
+
+    async def output(cluster: object, key: object, command: list[str]) -> str:
+        asked.append(command)
+        return USAGE_OUTPUT if "uptime" in command[2] else f"said {command[2][:3]}"
+
+    monkeypatch.setattr("tui.act.inside.output", output)
     server = FakeServer()
     server.create("/apis/agents.kruise.io/v1alpha1/namespaces/default/sandboxes", {"metadata": {"name": "broken-x1"}})
     async with running(FixedSource(busy_changes(), cluster=server.cluster())) as pilot:
         await keys(pilot, "3", "enter")
         expected = {"timeline": "created", "conditions": "StartContainerFailed", "events": "image not found"}
-        expected |= {"describe": "broken-x1", "yaml": "metadata:"}
+        expected |= {"describe": "broken-x1", "yaml": "metadata:", "processes": "said ps ", "files": "said cd "}
+        expected["usage"] = "100 MiB of 200 MiB"
         for part in PARTS:
             assert screen(pilot).part == part
+            for _ in range(50):
+                if expected[part] in screen(pilot).query_one(Page).plain:
+                    break
+                await pilot.pause()
             assert expected[part] in screen(pilot).query_one(Page).plain
             await keys(pilot, "tab")
             await pilot.pause()
         assert screen(pilot).part == "timeline"
         await keys(pilot, "shift+tab")
-        assert screen(pilot).part == "yaml"
+        assert screen(pilot).part == "usage"
+        await keys(pilot, "escape", "colon", *"files /tmp", "enter")
+        assert screen(pilot).part == "files"
+        await pilot.pause()
+        assert asked[-1][-1] == "/tmp"
+
+
+async def test_a_paused_sandbox_is_not_asked_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing runs in it, so nobody would answer: its parts say so instead of waiting."""
+    item = sandbox("py-1", claimed=T0, phase="Paused", paused=True, paused_done=True)
+    async with running(FixedSource([put(T0, item)], cluster=FakeServer().cluster())) as pilot:
+        await keys(pilot, "3", "m")
+        await pilot.pause()
+        assert "It is paused" in screen(pilot).query_one(Page).plain
 
 
 async def test_a_sandbox_that_goes_is_still_explained() -> None:
@@ -543,3 +578,52 @@ async def test_nothing_is_painted_when_nothing_changed() -> None:
         deck.source.at += 1
         deck.frame()
         assert painted == [1, 1]
+
+
+async def test_what_the_cluster_does_not_allow_is_known_before_it_is_tried() -> None:
+    """Access reviews disable actions with the reason, everywhere the reason can be seen."""
+    server = FakeServer()
+    server.allows = lambda asked: not (asked["verb"] == "delete" and asked["resource"] == "sandboxes")
+    async with running(FixedSource(busy_changes(), cluster=server.cluster())) as pilot:
+        await pilot.app.look_up_access()  # type: ignore[attr-defined]
+        screen(pilot).paint()
+        assert [row.alert.title for row in screen(pilot)._tables[1].rows][-1] == "not allowed: kill"
+        await keys(pilot, "3", "ctrl+d")
+        assert "you may not delete sandboxes in any namespace" in screen(pilot).flashed
+        assert not _asking(pilot)
+
+
+async def test_what_is_allowed_in_one_namespace_is_not_refused() -> None:
+    """A role of one namespace is asked for there too; choosing another namespace asks again."""
+    server = FakeServer()
+    server.allows = lambda asked: asked["namespace"] == "default"
+    changes = [*busy_changes(), put(T0, pool("far", namespace="other"))]
+    async with running(FixedSource(changes, cluster=server.cluster())) as pilot:
+        deck: Any = pilot.app
+        await deck.look_up_access()
+        assert deck.refused == {}
+        deck.namespace = "other"
+        await deck.look_up_access()
+        assert deck.refused["kill"] == "you may not delete sandboxes in other"
+
+
+async def test_changing_the_image_of_a_running_sandbox() -> None:
+    """i asks, refuses what is no image, writes a template of its own in one guarded patch, and shows the condition."""
+    server = FakeServer()
+    base = "/apis/agents.kruise.io/v1alpha1/namespaces/default"
+    container = {"name": "sandbox", "image": "python:3.11"}
+    template = {"spec": {"template": {"spec": {"containers": [container]}}, "runtimes": [{"name": "agent-runtime"}]}}
+    server.create(f"{base}/sandboxtemplates", {"metadata": {"name": "py-r1"}, **template})
+    server.create(f"{base}/sandboxes", {"metadata": {"name": "py-1"}, "spec": {"templateRef": {"name": "py-r1"}}})
+    source = FixedSource([put(T0, sandbox("py-1", claimed=T0))], cluster=server.cluster())
+    async with running(source) as pilot:
+        await keys(pilot, "3", "enter", "i", *"Not An Image")
+        assert "expected the name of an image" in str(screen(pilot).query_one(".detail").render())
+        await keys(pilot, "enter")
+        assert isinstance(screen(pilot), Ask)
+        screen(pilot).query_one("Input").value = "python:3.13"
+        await keys(pilot, "enter")
+        written = server.objects[f"{base}/sandboxes/py-1"]["spec"]
+        assert written["template"]["spec"]["containers"] == [{"name": "sandbox", "image": "python:3.13"}]
+        assert "templateRef" not in written and written["runtimes"] == [{"name": "agent-runtime"}]
+        assert (screen(pilot).part, "python:3.11 → python:3.13" in screen(pilot).flashed) == ("conditions", True)

@@ -1,5 +1,6 @@
 """Rows into cells: formats, fitting columns, filters and orders."""
 
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,6 +14,8 @@ from tui.model.change import Key
 from tui.view.cells import ASCII, PLAIN, UNICODE, Glyphs, brief, countdown, per_second, span, spark, stacked, text
 from tui.view.columns import Column, Ink, Order, arrange, fit, parse_filter
 from tui.view.tables import TABLES
+from tui.view.usage import Reading, cores, usage_lines
+from tui.view.usage import parse as parse_use
 
 
 @dataclass(frozen=True)
@@ -208,3 +211,53 @@ def test_glyphs_follow_the_terminal(env: dict[str, str], expected: Glyphs) -> No
 def test_an_encoding_without_unicode_gets_ascii() -> None:
     """Whatever the locale says, what the stream cannot encode is not drawn."""
     assert main.glyphs({"LANG": "en_US.UTF-8"}, "ascii") is ASCII
+
+
+def test_use_is_read_from_both_versions_of_control_groups() -> None:
+    """Versions 1 and 2 give the same reading; what is not there is None, and no output is no reading."""
+    two = "cpu.stat usage_usec 1500000\ncpu.max 50000 100000\nmemory.current 1024\nmemory.max max\n"
+    one = (
+        "cpuacct/cpuacct.usage 1500000000\ncpu/cpu.cfs_quota_us 50000\ncpu/cpu.cfs_period_us 100000\n"
+        "memory/memory.usage_in_bytes 1024\nmemory/memory.limit_in_bytes 9223372036854771712\n"
+    )
+    rest = "uptime 12.5 1\nprocesses 3\ndisk Filesystem 1024-blocks Used\ndisk overlay 100 50 50 50% /\n"
+    wanted = Reading(12.5, 1.5, 0.5, 1024.0, None, 51200.0, 102400.0, 3)
+    assert parse_use(two + rest) == parse_use(one + rest) == wanted
+    assert parse_use("uptime 1 1\n") == Reading(1.0, None, None, None, None, None, None, 0)
+    assert parse_use("sh: not found") is None
+
+
+def test_processor_use_is_the_difference_of_readings() -> None:
+    """Half a second of processor in one second is half a core; a first reading alone says that it is measuring."""
+    first = Reading(10.0, 1.0, 2.0, 2**20, 2**21, None, None, 3)
+    second = Reading(11.0, 1.5, 2.0, 2**20, 2**21, None, None, 3)
+    assert cores([first, second]) == [0.5]
+    words = lambda lines: "\n".join("".join(piece for piece, _ in line) for line in lines)  # noqa: E731
+    assert "measuring of 2 cores" in words(usage_lines([first], UNICODE))
+    shown = words(usage_lines([first, second], ASCII))
+    assert "0.50 of 2 cores" in shown and "1.0 MiB of 2.0 MiB" in shown and shown.isascii()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"theme": 3}, "theme: expected a name in quotes, got 3"),
+        ({"columns": "x"}, "columns: expected a table"),
+        ({"columns": {"pools": "name"}}, "columns.pools: expected a list of column names"),
+        ({"columns": {"pools": []}}, "columns.pools: expected a list of column names"),
+        ({"keys": {"kill": 7}}, "keys.kill: expected keys such as"),
+        ({"keys": {"kill": "press x"}}, "keys.kill: expected keys such as"),
+        ({"keys": {"kill": "p"}}, "keys.kill: p is pause already"),
+    ],
+)
+def test_a_wrong_configuration_names_its_field(wrong: dict[str, object], expected: str) -> None:
+    """Whatever is wrong, the message has the file, the field, what was found and what was expected."""
+    with pytest.raises(ValueError, match=re.escape(f"tui.toml: {expected}")):
+        parse(wrong, "tui.toml")
+
+
+def test_keys_may_change_places() -> None:
+    """A key that is freed by the same file can be given to another action; keys of other screens do not clash."""
+    made = parse({"keys": {"kill": "p", "pause": "ctrl+d"}}, "f")
+    assert made.keys == {"kill": "p", "pause": "ctrl+d"}
+    assert parse({"keys": {"scale": "s,f7"}}, "f").keys == {"scale": "s,f7"}

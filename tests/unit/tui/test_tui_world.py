@@ -200,7 +200,7 @@ def test_alerts_name_what_is_wrong_worst_first() -> None:
     titles = [one.title for one in found]
     assert titles == [
         "node far is not ready",
-        "pool default/broken is dry",
+        "pool default/broken cannot start sandboxes",
         "pool default/dry-pool is dry",
         "not allowed to watch pods",
         "pause of py-frozen is stuck",
