@@ -81,11 +81,17 @@ def _made(wish: Wish) -> list[str]:
         raise ValueError("--tls-cert and --tls-key belong together: give both or neither")
     layout, name = Layout(wish.data_dir), wish.domain.name
     _not_anothers(layout, name)
-    for path in (layout.root, layout.tls):
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    before = _fingerprint(layout.tls / "domain.crt")
-    certificates.ensure(layout.tls, "localhost", write_private)
-    certificates.ensure_domain(layout.tls, name, write_private)
+    before = ""
+    try:
+        for path in (layout.root, layout.tls):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        before = _fingerprint(layout.tls / "domain.crt")
+        certificates.ensure(layout.tls, "localhost", write_private)
+        certificates.ensure_domain(layout.tls, name, write_private)
+    except PermissionError:
+        raise RuntimeError(
+            f"{layout.root} cannot be written: run this as root, or name a directory of yours with --data-dir"
+        ) from None
     (end, fingerprint), (last, authority) = (certificates.facts(layout.tls / stem) for stem in ("domain.crt", "ca.crt"))
     what = "found" if fingerprint == before else "made"
     return [

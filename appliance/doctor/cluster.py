@@ -10,6 +10,7 @@ from typing import Any
 
 from appliance import __version__
 from appliance.api import kinds, labels
+from appliance.api.address import parse_domain
 from appliance.api.crds import all_crds
 from appliance.api.kinds import Kind
 from appliance.api.structs import Object
@@ -236,7 +237,7 @@ async def _secrets(cluster: Cluster, deployment: dict[str, Any]) -> list[Finding
             findings.append(fail("cluster.secrets", f"the Secret {name} has no entry {entry}", make))
         elif entry == "tls.crt":
             pem = base64.b64decode(secret["data"][entry])
-            host = domain.partition(":")[0] if domain else None
+            host = parse_domain(domain, "--domain").name if domain else None
             findings.append(certificates.judge("cluster.certificates", pem, f"Secret {name}", host, make))
         else:
             findings.append(ok("cluster.secrets", f"{name} is there"))

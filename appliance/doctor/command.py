@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.api.address import parse_domain
 from appliance.config import KubeSettings
 from appliance.doctor import certificates, cluster, machine
 from appliance.doctor.findings import Finding, as_json, as_text, exit_code, fail
@@ -30,10 +31,10 @@ async def run(request: Request, in_json: bool, say: Callable[[str], None]) -> in
     findings: list[Finding] = []
     if request.machine:
         findings += machine.judge(machine.look(request.data_dir, request.listens))
-        domain = request.domain.partition(":")[0] if request.domain else None
+        domain = parse_domain(request.domain, "--domain").name if request.domain else None
         findings += certificates.of_box(request.data_dir, request.tls_cert, domain)
     if request.domain:
-        findings.append(certificates.names(request.domain.partition(":")[0]))
+        findings.append(certificates.names(parse_domain(request.domain, "--domain").name))
     if request.kube is not None:
         findings += await _cluster(request.kube, request.purpose)
     say(as_json(findings) if in_json else as_text(findings))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.api.address import parse_address
 from appliance.doctor.findings import Finding, fail, ok, skip, warn
 from appliance.embedded.node.cgroups import Hierarchy
 
@@ -100,7 +101,7 @@ def judge(seen: Machine) -> Iterator[Finding]:
     yield from _kernel(seen)
     yield from _resources(seen)
     for listen in seen.busy:
-        port = listen.rpartition(":")[2]
+        port = parse_address(listen, "--listen").port
         mend = f"end what `ss -ltnp 'sport = :{port}'` names, or choose another with --listen / --apiserver-listen"
         yield fail("machine.ports", f"{listen} is taken", mend)
     if not seen.busy:
@@ -228,11 +229,11 @@ def _running(data_dir: Path) -> bool:
 
 
 def _busy(listen: str) -> bool:
-    host, _, port = listen.rpartition(":")
-    with socket.socket() as probe:
+    address = parse_address(listen, "--listen")
+    with socket.socket(socket.AF_INET6 if ":" in (address.host or "") else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, int(port)))
+            probe.bind((address.host or "0.0.0.0", address.port))
         except OSError:
             return True
     return False

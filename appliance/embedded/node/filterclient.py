@@ -85,7 +85,9 @@ class FilterClient:
             self._lost.set()
 
     async def start(self) -> Hello:
-        """Start the program and wait for its socket. Raises ``FilterFailed``."""
+        """Start the program and wait for its socket; one that answers no more is ended. Raises ``FilterFailed``."""
+        if self._process is not None:
+            self._process.kill(signal.SIGKILL)
         self._path.unlink(missing_ok=True)
         if self._child is not None:
             self._child.poll()
@@ -124,6 +126,8 @@ class FilterClient:
     async def stop(self) -> None:
         """End the filter and wait until it is gone; one that was not found yet is looked for."""
         if self._line is None and await self._connect() is None:
+            if self._child is not None:
+                self._child.poll()
             return
         line, process = self._line, self._process
         assert line is not None and process is not None

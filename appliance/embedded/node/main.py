@@ -28,6 +28,10 @@ from appliance.embedded.node.server import NodeServer
 from appliance.embedded.node.templateclient import TemplateClient
 
 log = logging.getLogger(__name__)
+DEFAULT_NAME_SERVER = "8.8.8.8"
+"""Of sandboxes on a box whose own name servers are all out of their reach; the original service's (contract §1.12).
+
+With domain rules the box answers in its place, from its own name servers."""
 
 
 async def run(settings: NodeSettings) -> None:
@@ -94,7 +98,7 @@ async def _prepare(settings: NodeSettings) -> Means:
     starts = asyncio.Semaphore(settings.start_concurrency)
     executor = Executor(template, isolation.isolated)
     egress = _egress(settings, isolation, installation)
-    resolv = resolv_conf((settings.resolv_conf, BEHIND_LOOPBACK))
+    resolv = resolv_conf((settings.resolv_conf, BEHIND_LOOPBACK)) or f"nameserver {DEFAULT_NAME_SERVER}\n"
     return Means(isolation, template, Records(directory / "pods"), starts, resolv, executor, egress)
 
 
