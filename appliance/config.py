@@ -76,6 +76,10 @@ class ControllerSettings:
 
     (``APPLIANCE_RUNTIME_IMAGE``)"""
     metrics_listen: str = "127.0.0.1:0"
+    webhook_listen: str | None = None
+    """HOST:PORT of the admission webhook, TLS; None: off, as on the box, whose API server has the rule itself."""
+    controller_user: str = "system:serviceaccount:sandbox-system:sandbox-controller-manager"
+    """Who may end pods of sandboxes: this program, as the API server knows it (``SANDBOX_CONTROLLER_USERNAME``)."""
 
 
 @dataclass(frozen=True, kw_only=True)

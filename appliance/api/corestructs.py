@@ -193,6 +193,12 @@ class Lease(Object, frozen=True, gc=False):
     spec: LeaseSpec = field(default_factory=LeaseSpec)
 
 
+class ValidatingWebhookConfiguration(Object, frozen=True, gc=False):
+    """An admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration; its webhooks stay dicts."""
+
+    webhooks: list[dict[str, Any]] = []
+
+
 class CustomResourceDefinition(Object, frozen=True, gc=False):
     """An apiextensions.k8s.io/v1 CustomResourceDefinition; the schema stays a dict."""
 

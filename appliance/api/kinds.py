@@ -72,6 +72,14 @@ NODE: Final = Kind("", "v1", "nodes", "Node", False, corestructs.Node)
 EVENT: Final = Kind("", "v1", "events", "Event", True, corestructs.CoreEvent)
 PVC: Final = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, corestructs.PersistentVolumeClaim)
 NAMESPACE: Final = Kind("", "v1", "namespaces", "Namespace", False, corestructs.Namespace)
+VALIDATINGWEBHOOK: Final = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration",
+    False,
+    corestructs.ValidatingWebhookConfiguration,
+)
 LEASE: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", True, corestructs.Lease)
 CRD: Final = Kind(
     "apiextensions.k8s.io",

@@ -55,6 +55,7 @@ def role_flags(into: argparse.ArgumentParser) -> None:
     gateway.add_argument("--tls-key", type=Path, metavar="FILE", help="private key, PEM")
     controller = into.add_argument_group("--role=controller")
     controller.add_argument("--no-leader-election", action="store_true", help="reconcile without holding the Lease")
+    controller.add_argument("--webhook-listen", metavar="HOST:PORT", help="TLS: asked before pods are deleted (off)")
     _tui_flags(into.add_argument_group("--role=tui"))
 
 

@@ -108,6 +108,8 @@ def _controller(options: argparse.Namespace) -> int:
         kube=kube(options, "controller"),
         leader_election=not options.no_leader_election,
         runtime_image=os.environ.get("APPLIANCE_RUNTIME_IMAGE"),
+        webhook_listen=options.webhook_listen,
+        controller_user=os.environ.get("SANDBOX_CONTROLLER_USERNAME") or ControllerSettings.controller_user,
     )
     return _serve(run(settings))
 

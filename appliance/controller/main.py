@@ -19,6 +19,7 @@ from appliance.claims.engine import ClaimEngine
 from appliance.claims.seed import load_seed
 from appliance.config import ControllerSettings
 from appliance.controller import metrics
+from appliance.controller.admission import webhook
 from appliance.controller.sandbox import SandboxController
 from appliance.controller.sandboxclaim import SandboxClaimController
 from appliance.controller.sandboxset import SandboxSetController
@@ -39,14 +40,27 @@ _DRAIN = 10.0
 async def run(settings: ControllerSettings) -> None:
     """Reconcile until cancelled. Raises ConfigError when the cluster's address or credentials are unusable."""
     async with await Cluster.connect(settings.kube) as cluster:
-        seed = await _first_seed(cluster)
-        world = make_world(cluster, settings, seed)
-        if not settings.leader_election:
-            await work(world)
+        if settings.webhook_listen is None:
+            await _lead(cluster, settings)
             return
-        identity = f"{socket.gethostname()}-{os.getpid()}"
-        election = LeaderElection(cluster, labels.SYSTEM_NAMESPACE, LEASE_NAME, identity)
-        await election.run(lambda: work(world))
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(webhook.serve(cluster, settings))
+            try:
+                await _lead(cluster, settings)
+            finally:
+                serving.cancel()
+
+
+async def _lead(cluster: Cluster, settings: ControllerSettings) -> None:
+    """Work, with leader election only while the lease is held."""
+    seed = await _first_seed(cluster)
+    world = make_world(cluster, settings, seed)
+    if not settings.leader_election:
+        await work(world)
+        return
+    identity = f"{socket.gethostname()}-{os.getpid()}"
+    election = LeaderElection(cluster, labels.SYSTEM_NAMESPACE, LEASE_NAME, identity)
+    await election.run(lambda: work(world))
 
 
 async def work(world: World) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from appliance.api import labels
 from appliance.api.crds import all_crds
-from appliance.install import ingress, network, rbac, workloads
+from appliance.install import admission, ingress, network, rbac, workloads
 from appliance.install.nodes import filled, resolve
 
 
@@ -22,6 +22,7 @@ def parts() -> dict[str, list[Any]]:
         "rbac": rbac.objects(namespace),
         "network": network.objects(namespace),
         "workloads": workloads.objects(namespace),
+        "admission": admission.objects(namespace),
         "ingress": ingress.objects(namespace),
     }
 

@@ -2,7 +2,7 @@
 
 Sandboxes run untrusted code: only managers and controllers reach them, and they reach name servers and the internet,
 but neither each other nor anything at a private or link-local address, such as the API server or a cloud's metadata.
-Controllers take no connections at all; managers take them on their one port.
+Controllers take connections of the API server, on the port of their webhook; managers take them on their one port.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.api import labels
+from appliance.install import admission
 from appliance.install.nodes import Each, Item, filled
 from appliance.install.rbac import CONTROLLER, MANAGER, selector
 from appliance.install.workloads import PORT
@@ -24,11 +25,13 @@ SANDBOXES = "appliance-sandboxes"
 
 def objects(namespace: str) -> list[Any]:
     """The policies of the system namespace, and one in each namespace of sandboxes."""
+    webhook = [{"ports": [{"protocol": "TCP", "port": admission.PORT}]}]  # an API server has no label to name it by
+    controller = {"ingress": webhook, "policyTypes": ["Ingress"]}
     manager = {"ingress": [{"ports": [{"protocol": "TCP", "port": PORT}]}], "policyTypes": ["Ingress"]}
     rules = {"ingress": [{"from": _ours(namespace)}], "egress": _egress(), "policyTypes": ["Ingress", "Egress"]}
     sandbox = {labels.CREATED_BY: labels.CREATED_BY_SANDBOX}
     made = [
-        _policy(namespace, CONTROLLER, selector(CONTROLLER), {"ingress": [], "policyTypes": ["Ingress"]}),
+        _policy(namespace, CONTROLLER, selector(CONTROLLER), controller),
         _policy(namespace, MANAGER, selector(MANAGER), manager),
         Each("sandboxNamespaces", _policy(Item(), SANDBOXES, sandbox, rules)),
     ]

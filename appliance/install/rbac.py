@@ -36,6 +36,7 @@ CLUSTER: Final[dict[str, tuple[Rule, ...]]] = {
         (labels.GROUP, "sandboxupdateops/status", ("patch",)),
         ("", "pods", (*_READ, "create", "patch", "delete")),
         ("", "pods/resize", ("patch",)),
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations", ("get", "patch")),  # caBundle
         ("", "persistentvolumeclaims", ("create",)),
         ("", "nodes", _READ),
         ("", "events", ("create",)),

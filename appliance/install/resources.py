@@ -21,7 +21,7 @@ CLUSTER_ROLE: Final = Kind(_RBAC, "v1", "clusterroles", "ClusterRole", False, Ob
 CLUSTER_ROLE_BINDING: Final = Kind(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", False, Object)
 ALL: Final = (
     kinds.NAMESPACE, kinds.CRD, kinds.SECRET, SERVICE_ACCOUNT, SERVICE, DEPLOYMENT, BUDGET, POLICY, INGRESS, ROLE,
-    ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING,
+    ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, kinds.VALIDATINGWEBHOOK,
 )  # fmt: skip
 """Every kind that ``command.manifests`` renders."""
 _BY_NAME: Final[dict[tuple[str, str], Kind[Any]]] = {(kind.api_version, kind.kind): kind for kind in ALL}

@@ -10,6 +10,7 @@ from typing import Any
 
 from appliance import __version__
 from appliance.api.labels import IMAGE_PROGRAM
+from appliance.install import admission
 from appliance.install.nodes import Condition, Each, Item, Value, When, filled, text
 from appliance.install.rbac import CONTROLLER, KEEP, MANAGER, selector
 
@@ -45,7 +46,13 @@ def _key(namespace: str) -> dict[str, Any]:
 
 def _controller() -> dict[str, Any]:
     environment = [{"name": "APPLIANCE_RUNTIME_IMAGE", "value": Value("runtimeImage", fallback="image")}]
-    return {"command": [IMAGE_PROGRAM, "--role=controller"], "env": environment}
+    get = {"path": "/readyz", "port": "webhook", "scheme": "HTTPS"}
+    return {
+        "command": [IMAGE_PROGRAM, "--role=controller", f"--webhook-listen=0.0.0.0:{admission.PORT}"],
+        "env": environment,
+        "ports": [{"name": "webhook", "containerPort": admission.PORT}],
+        "readinessProbe": {"httpGet": get, "periodSeconds": 5, "timeoutSeconds": 3},
+    }
 
 
 def _manager() -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from appliance.api import podguard
 from appliance.box import certificates
 from appliance.box.layout import write_private
 
@@ -47,6 +48,13 @@ asyncio.run(run(ApiServerSettings(
 """
 
 
+ACCOUNTS = {
+    "controller": (podguard.CONTROLLER_USER, "system:masters"),
+    "node": ("system:node:box", "system:nodes,system:masters"),
+}
+"""Roles with the names they have everywhere, and an administrator's rights: role -> (user, groups)."""
+
+
 class ApiServer:
     """A running API server: ``listen`` (host:port), ``token``, ``kubeconfig`` (a path; HTTPS) and ``data_dir``."""
 
@@ -54,6 +62,8 @@ class ApiServer:
         self.data_dir = data_dir
         self.listen = ""
         self.token = secrets.token_hex(16)
+        self.accounts = {role: secrets.token_hex(16) for role in ACCOUNTS}
+        """Token of each of ``ACCOUNTS``."""
         self.kubeconfig = data_dir / "kubeconfig"
         self.process: subprocess.Popen[str] | None = None
         self._tls: ssl.SSLContext | None = None
@@ -113,18 +123,27 @@ class ApiServer:
         certificates.ensure(self.data_dir / "tls", "127.0.0.1", write_private)
 
     def write_kubeconfig(self) -> None:
-        """The administrator's kubeconfig, mode 0600."""
+        """The kubeconfigs of the administrator and of ``ACCOUNTS``, mode 0600."""
+        self._write_kubeconfig(self.kubeconfig, self.token)
+        for role, token in self.accounts.items():
+            self._write_kubeconfig(self.kubeconfig_of(role), token)
+
+    def kubeconfig_of(self, role: str) -> Path:
+        """Where the kubeconfig of one of ``ACCOUNTS`` is."""
+        return self.data_dir / f"{role}.kubeconfig"
+
+    def _write_kubeconfig(self, path: Path, token: str) -> None:
         authority = base64.b64encode((self.data_dir / "tls" / "ca.crt").read_bytes()).decode()
         cluster = {"server": f"https://{self.listen}", "certificate-authority-data": authority}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "box", "cluster": cluster}],
-            "users": [{"name": "admin", "user": {"token": self.token}}],
+            "users": [{"name": "admin", "user": {"token": token}}],
             "contexts": [{"name": "box", "context": {"cluster": "box", "user": "admin"}}],
             "current-context": "box",
         }
-        write_private(self.kubeconfig, json.dumps(config))
+        write_private(path, json.dumps(config))
 
 
 class EmbeddedApiServer(ApiServer):
@@ -139,9 +158,12 @@ class EmbeddedApiServer(ApiServer):
         """Starts the process and waits for its announcement."""
         (self.data_dir / "run").mkdir(parents=True, exist_ok=True)
         self.make_certificates()
-        digest = hashlib.sha256(self.token.encode()).hexdigest()
-        identity = {"user": "admin", "groups": ["system:masters"]}
-        (self.data_dir / "run" / "tokens.json").write_text(json.dumps({digest: identity}))
+        users = {self.token: ("admin", "system:masters"), **{self.accounts[role]: ACCOUNTS[role] for role in ACCOUNTS}}
+        known = {
+            hashlib.sha256(token.encode()).hexdigest(): {"user": name, "groups": groups.split(",")}
+            for token, (name, groups) in users.items()
+        }
+        (self.data_dir / "run" / "tokens.json").write_text(json.dumps(known))
         with (self.data_dir / "apiserver.log").open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, str(self.data_dir), self.listen, str(self.bookmark_interval)],

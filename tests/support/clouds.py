@@ -114,15 +114,17 @@ def _told(pod: Pod, status: dict[str, Any]) -> bool:
 async def cloud(server: Any, namespace: str | None = None) -> AsyncIterator[Cloud]:
     """Controllers (of one namespace, or of all), a claim engine and a node on that server; closed at the end."""
     kube = KubeSettings(kubeconfig=server.kubeconfig, backoff_max=0.5)
+    own = replace(kube, kubeconfig=server.kubeconfig_of("controller"))
+    of_node = replace(kube, kubeconfig=server.kubeconfig_of("node"))
     runtimes = await asyncio.start_server(_answer, "0.0.0.0", 0)
     runtime = RuntimeClient(port=runtimes.sockets[0].getsockname()[1])
     async with (
-        await Cluster.connect(kube) as ours,
-        await Cluster.connect(kube) as nodes,
+        await Cluster.connect(own) as ours,
+        await Cluster.connect(of_node) as nodes,
         await Cluster.connect(kube) as user,
     ):
         seed = await load_seed(ours)
-        settings = ControllerSettings(kube=kube, namespace=namespace)
+        settings = ControllerSettings(kube=own, namespace=namespace)
         world = replace(make_world(ours, settings, seed), runtime=runtime)
         pods = Informer(nodes, kinds.POD, namespace=namespace)
         sandboxes = Informer(user, kinds.SANDBOX, namespace=namespace, indexes=SANDBOX_INDEXES)

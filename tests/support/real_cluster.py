@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from api_servers import ApiServer
+from api_servers import ACCOUNTS, ApiServer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -112,7 +112,8 @@ class RealApiServer(ApiServer):
         """Start it on the port it had, or on a free one, and wait until it serves our kinds."""
         self.make_certificates()
         self._accounts_key()
-        users = {self.token: ("admin", "system:masters"), **self.users}
+        accounts = {self.accounts[role]: ACCOUNTS[role] for role in ACCOUNTS}
+        users = {self.token: ("admin", "system:masters"), **accounts, **self.users}
         lines = [f'{token},{name},{name},"{groups}"\n' for token, (name, groups) in users.items()]
         (self.data_dir / "tokens.csv").write_text("".join(lines))
         for _ in range(3):

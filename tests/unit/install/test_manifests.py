@@ -23,8 +23,8 @@ CALL = re.compile(
 )
 INFORMER = re.compile(r"Informer\(cluster, (?:kinds\.)?([A-Z]+)\b")
 SOURCES = {rbac.CONTROLLER: ("controller", "claims"), rbac.MANAGER: ("manager", "claims")}
-OPTIONAL = {("namespaces", "create")}
-"""Tried and, where forbidden, done without: the namespace is among the manifests."""
+OPTIONAL = {("namespaces", "create"), ("validatingwebhookconfigurations", "create")}
+"""Tried and, where forbidden, done without: both are among the manifests."""
 
 
 def calls(role: str) -> set[tuple[str, str, str]]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
+from appliance.api import labels, podguard
+from appliance.api.structs import Sandbox
 from appliance.embedded.apiserver.backend import Backend, Call
 from appliance.embedded.apiserver.bodies import media_type, parse_object, read_body
 from appliance.embedded.apiserver.objects.meta import Object
@@ -24,6 +27,7 @@ from appliance.embedded.apiserver.verbs.read import present, select
 from appliance.embedded.apiserver.verbs.write import check_preconditions, staged
 
 PROPAGATION = {"Orphan": "orphan", "Foreground": "foregroundDeletion", "Background": None}
+SANDBOXES = f"sandboxes.{labels.GROUP}"
 SYSTEM_NAMESPACES = frozenset({"default", "kube-system"})
 
 
@@ -57,11 +61,24 @@ async def delete(backend: Backend, call: Call) -> web.StreamResponse:
     record = staged(backend, call)
     conditions = how.get("preconditions") or {}
     check_preconditions(res, record, conditions.get("uid"), conditions.get("resourceVersion"))
+    guard(backend, call, record)
     outcome = begin(backend, res, record, how, opts)
     final = await outcome.durable()
     if outcome.deleted and not _returns_object(res):
         return json_value(success(res.plural, res.group, final.name, final.uid))
     return present(call, final)
+
+
+def guard(backend: Backend, call: Call, record: Record) -> None:
+    """403 for the pod of somebody's sandbox: the rule that the controllers' webhook has elsewhere."""
+    if call.resource.key != "pods" or podguard.exempt(call.user.user, call.user.groups):
+        return
+    pod = record.object()
+    found = podguard.sandbox_of(pod)
+    owner = backend.store.peek(SANDBOXES, record.namespace, found[0]) if found is not None else None
+    sandbox = msgspec.convert(owner.object(), Sandbox) if owner is not None else None
+    if problem := podguard.refusal(pod, sandbox, "delete"):
+        raise forbidden(call.resource, record.name, problem)
 
 
 def _returns_object(res: Resource) -> bool:
@@ -133,6 +150,7 @@ async def delete_collection(backend: Backend, call: Call) -> web.StreamResponse:
     for record in select(backend, call):
         current = backend.store.peek(*record[:3])
         if current is not None and current.uid == record.uid:
+            guard(backend, call, current)
             outcomes.append(begin(backend, res, current, how, opts))
     for outcome in outcomes:
         await outcome.durable()
