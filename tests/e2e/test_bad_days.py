@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from boxes import RunningBox
 from e2b import CommandExitException, SandboxException
@@ -55,6 +56,14 @@ def use(box: RunningBox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+def pause_mode(box: RunningBox, sandbox: Sandbox) -> str | None:
+    """What is kept of a paused sandbox, as the API says."""
+    headers = {"X-API-Key": box.env["E2B_API_KEY"]}
+    answer = httpx.get(f"{box.env['E2B_API_URL']}/sandboxes/{sandbox.sandbox_id}", headers=headers, trust_env=False)
+    found: str | None = answer.json().get("pauseMode")
+    return found
+
+
 def answers(sandbox: Sandbox) -> bool:
     """True once a command in the sandbox works (again)."""
     try:
@@ -66,11 +75,19 @@ def answers(sandbox: Sandbox) -> bool:
 def test_stop_leaves_nothing_and_a_second_start_finds_the_state(
     start_box: Callable[..., RunningBox], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """After SIGTERM the machine is as before; the next start has the same key, pool and claimed sandbox."""
+    """After SIGTERM the machine is as before; the next start has the same key, pool and claimed sandboxes.
+
+    One that was paused with its memory says that only its files are left, and boots from them.
+    """
     first = start_box(tmp_path / "data")
     use(first, monkeypatch)
     kept = Sandbox.create(template="code-interpreter", timeout=600)
     kept.files.write("/home/user/note", "still here")
+    paused = [Sandbox.create(template="code-interpreter", timeout=600) for _ in range(2)]
+    for sandbox, mode in zip(paused, ("full", "filesystem"), strict=True):
+        sandbox.files.write("/home/user/note", mode)
+        assert sandbox.pause(mode=mode)  # type: ignore[arg-type]  # one of its two words
+    assert [pause_mode(first, one) for one in paused] == ["full", "filesystem"]
     key = first.env["E2B_API_KEY"]
     slot = slot_of(first.data_dir)
     assert "processes" in traces(first.data_dir, slot)
@@ -82,6 +99,8 @@ def test_stop_leaves_nothing_and_a_second_start_finds_the_state(
     again = Sandbox.connect(kept.sandbox_id)
     eventually(lambda: answers(again))
     assert again.files.read("/home/user/note") == "still here"
+    eventually(lambda: [pause_mode(second, one) for one in paused] == ["filesystem", "filesystem"])
+    assert [Sandbox.connect(one.sandbox_id).files.read("/home/user/note") for one in paused] == ["full", "filesystem"]
     slot = slot_of(second.data_dir)
     assert second.stop() == 0
     assert traces(second.data_dir, slot) == {}
