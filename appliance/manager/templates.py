@@ -43,10 +43,13 @@ class Templates:
         """Namespace (None: any) and name of the template that ``[namespace/]name[:tag]`` means.
 
         Raises:
-            Fault: 400 for what is no template name (naming ``field``), 404 for an unknown template or tag.
+            Fault: 400 for what is no template name (naming ``field``), 404 for an unknown template or tag, 403 for one
+                that is named with the namespace of another team.
         """
         namespace, name, tag = _parse(text, field)
         found = self._named(key, namespace, name) or self._named(key, namespace, ALIASES.get(name, name))
+        if not found and namespace is not None and self._sets.get(namespace, name) is not None:
+            raise Fault(403, f"you don't have access to template '{text}'")
         if not found:
             raise template_not_found(text)
         found = [one for one in found if tag == DEFAULT_TAG or tag in tags_of(one)]

@@ -6,7 +6,7 @@ from quart import Blueprint, Response, request
 
 from appliance.manager.api.answers import json_response, nothing
 from appliance.manager.bodies import UpdateTemplate, read
-from appliance.manager.errors import invalid, unsupported
+from appliance.manager.errors import Fault, invalid, template_not_found, unsupported
 from appliance.manager.listing import parse_limit
 from appliance.manager.services import caller, services
 
@@ -50,7 +50,11 @@ async def alias(alias: str) -> Response:
 async def delete(template_id: str) -> Response:
     """Delete it; 400 while sandboxes of it exist. 404 for what is no template: SDKs delete snapshots so."""
     wired = services()
-    await wired.shelf.delete(wired.templates.find(caller(), template_id))
+    try:
+        found = wired.templates.find(caller(), template_id)
+    except Fault as fault:
+        raise template_not_found(template_id) if fault.status == 403 else fault from None
+    await wired.shelf.delete(found)
     return nothing()
 
 

@@ -43,8 +43,15 @@ async def test_another_teams_sandbox_does_not_exist(world: Any) -> None:
     assert (await world.call("GET", path)).status_code == 200
     taken = await world.create(key=theirs)
     assert world.stored(taken["sandboxID"])["metadata"]["namespace"] == "other"
-    answer = await world.call("POST", "/v2/sandboxes", key=theirs, json={"templateID": "default/python"})
-    assert answer.status_code == 404
+    for method, where, status in (
+        ("POST", "/v2/sandboxes", 403),
+        ("GET", "/templates/aliases/default%2Fpython", 403),
+        ("PATCH", "/v2/templates/default%2Fpython", 403),
+        ("DELETE", "/templates/default%2Fpython", 404),
+        ("GET", "/templates/aliases/default%2Fnothing", 404),
+    ):
+        body = {"templateID": "default/python"} if method == "POST" else {}
+        assert (await world.call(method, where, key=theirs, json=body)).status_code == status, where
 
 
 async def test_keys_are_stored_hashed_and_die_when_deleted(world: Any) -> None:
