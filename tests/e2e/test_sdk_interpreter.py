@@ -288,7 +288,7 @@ KERNELS = {"typescript": ("javascript",), "r": ("ir", "r")}
 
 @pytest.mark.parametrize("language", list(SCRIPTS))
 def test_other_languages(sandbox: Sandbox, language: str) -> None:
-    """Output, variables, directory, errors, state and an abandoned endless cell work in every language."""
+    """Output, variables, directory, errors, state, an abandoned endless cell and a killed kernel, in every language."""
     need_kernel(*KERNELS.get(language, (language,)))
     script = SCRIPTS[language]
 
@@ -306,6 +306,15 @@ def test_other_languages(sandbox: Sandbox, language: str) -> None:
     with pytest.raises(e2b.TimeoutException):
         run("endless", timeout=0.5)
     assert output(run("cwd", timeout=30)) == "/home/user\n"
+    died = sandbox.run_code(
+        f"{script['cwd']};\n{script['endless']}",
+        language=language,
+        on_stdout=lambda _: sandbox.commands.run("sudo pkill -9 -f '/connection[.]json'"),
+        timeout=60,
+    )
+    assert died.error is not None
+    assert died.error.name == "UnexpectedEndOfExecution"
+    assert output(run("own", timeout=60)) == 'it\'s "global" $HOME\n'
     contexts = [context for context in sandbox.list_code_contexts() if context.language == language]
     assert len(contexts) == 1
     sandbox.remove_code_context(contexts[0])

@@ -13,6 +13,7 @@ from client import b64
 
 SIZE = 100 * 1024 * 1024
 OUTPUT = 10_000_000
+_PIECE = 128 * 1024
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"transfer-encoding: *chunked", re.IGNORECASE)
 
@@ -62,6 +63,7 @@ class Canned(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._rest, self._paused = memoryview(b""), False
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._head, self._kept, self._left, self._chunked = b"", b"", 0, False
 
@@ -81,8 +83,21 @@ class Canned(asyncio.Protocol):
         self._kept = (self._kept + data)[-4096:]
         self._left = max(0, self._left - len(data))
         if not self._left and not (self._chunked and not self._kept.endswith(b"0\r\n\r\n")):
-            self._transport.write(self._answer(self._head, self._kept))
+            self._rest = memoryview(self._answer(self._head, self._kept))
             self._head = self._kept = b""
+            self._pump()
+
+    def _pump(self) -> None:
+        while self._rest and not self._paused:
+            piece, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
+            self._transport.write(piece)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._pump()
 
     def _answer(self, head: bytes, body: bytes) -> bytes:
         line = head.partition(b"\r\n")[0].decode()
