@@ -9,6 +9,7 @@ error says why), 2 unusable arguments (with the nearest known flag).
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import logging
 import os
@@ -66,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if options.role is not None and options.command is not None:
         top.error(f"--role={options.role} and the command {options.command!r} exclude each other")
+    if options.role is None:
+        gc.enable()  # a role does it once it has been imported
     die_with_parent()
     _log_to_stderr(options.log_level)
     run: Callable[[argparse.Namespace], int] = getattr(options, "run", None) or roles.RUNNERS[options.role]

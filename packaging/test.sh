@@ -62,6 +62,7 @@ export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK APPLIANCE_TEST_PYZ
 step "its container image, and what takes it"
 APPLIANCE_TEST_IMAGE="$ROOT/dist/appliance.tar"
 "$(find_python)" "$APPLIANCE_TEST_PYZ" image build -o "$APPLIANCE_TEST_IMAGE"
+"$(find_python)" "$ROOT/packaging/pyz/measure.py" --image "$APPLIANCE_TEST_IMAGE" | tee "$ROOT/dist/startup-image.txt"
 APPLIANCE_TEST_CRANE=$("$ROOT/packaging/go-tools.sh" crane)
 APPLIANCE_TEST_DOCKERD=$("$ROOT/packaging/docker-engine.sh")
 export APPLIANCE_TEST_IMAGE APPLIANCE_TEST_CRANE APPLIANCE_TEST_DOCKERD

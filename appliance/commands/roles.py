@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -51,6 +52,15 @@ def gateway(options: argparse.Namespace) -> GatewaySettings:
     )
 
 
+def _settle() -> None:
+    """The role is imported: what that made stays for good, and from here on garbage is collected.
+
+    The single file and the image start with the collector off (see ``boot.py``), which saves a fifth of the start.
+    """
+    gc.freeze()
+    gc.enable()
+
+
 def _serve(role: Coroutine[Any, Any, None]) -> int:
     asyncio.run(role)
     return 0
@@ -59,6 +69,7 @@ def _serve(role: Coroutine[Any, Any, None]) -> int:
 def _all(options: argparse.Namespace) -> int:
     from appliance.box.main import run
 
+    _settle()
     if options.isolation == "namespaces" and options.kubeconfig is None:
         from appliance.embedded.node.preflight import privileges
 
@@ -81,6 +92,7 @@ def _all(options: argparse.Namespace) -> int:
 def _apiserver(options: argparse.Namespace) -> int:
     from appliance.embedded.apiserver.main import run
 
+    _settle()
     tls = options.data_dir / "tls"
     settings = ApiServerSettings(data_dir=options.data_dir, listen=options.apiserver_listen)
     if (tls / "server.crt").exists():
@@ -91,6 +103,7 @@ def _apiserver(options: argparse.Namespace) -> int:
 def _node(options: argparse.Namespace) -> int:
     from appliance.embedded.node.main import run
 
+    _settle()
     kubeconfig = options.data_dir / "run" / "node.kubeconfig"
     settings = NodeSettings(
         data_dir=options.data_dir,
@@ -104,6 +117,7 @@ def _node(options: argparse.Namespace) -> int:
 def _controller(options: argparse.Namespace) -> int:
     from appliance.controller.main import run
 
+    _settle()
     settings = ControllerSettings(
         kube=kube(options, "controller"),
         leader_election=not options.no_leader_election,
@@ -117,6 +131,7 @@ def _controller(options: argparse.Namespace) -> int:
 def _manager(options: argparse.Namespace) -> int:
     from appliance.manager.main import run
 
+    _settle()
     settings = ManagerSettings(kube=kube(options, "manager"), gateway=gateway(options), domain=options.domain)
     run_dir, key = options.data_dir / "run", options.data_dir / "api-key"
     if run_dir.is_dir():
@@ -133,6 +148,7 @@ def _tui(options: argparse.Namespace) -> int:
     from tui.main import run
     from tui.settings import TuiSettings
 
+    _settle()
     box = options.data_dir / "kubeconfig"
     if options.kubeconfig is None and os.access(box, os.R_OK):
         options.kubeconfig = box
@@ -178,6 +194,7 @@ def runtime(arguments: list[str]) -> int:
     """The runtime parses its own arguments: it must not pay for anything above."""
     from appliance.runtime.main import main as run
 
+    _settle()
     skip = 1 if "--role=runtime" in arguments else 2
     rest = [word for word in arguments if word != "--role=runtime"] if skip == 1 else arguments[2:]
     return run(rest)

@@ -34,7 +34,8 @@ _NOT_LOADED = ("_test", "_tkinter", "xx", "_xx", "nis.", "ossaudiodev", "_gdbm",
 _ABI = re.compile(r"\.cpython-(\d+)-")
 
 BOOT = '''"""Start of the appliance from a self-contained tree; see appliance/image/tree.py."""
-import os, sys
+import gc, os, sys
+gc.disable()  # until the role has been imported, see appliance/commands/roles.py
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [here + "/app", here + "/site"] + [entry for entry in sys.path if entry.startswith(here + "/python/")]
 sys.executable = sys._base_executable = here + "/bin/python3"

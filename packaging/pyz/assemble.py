@@ -18,6 +18,7 @@ from shiv.builder import create_archive
 from shiv.constants import BUILD_AT_TIMESTAMP_FORMAT
 
 from pyz.collect import VERSIONS
+from pyz.prologue import _directory
 
 OLDEST_ZIP_TIME = 315532800
 INTERPRETER = "/usr/bin/env python3"
@@ -46,10 +47,11 @@ def assemble(tree: Path, target: Path) -> str:
 def _own_main(path: Path, build_id: str) -> None:
     """Copy the archive with our ``__main__`` as the first entry instead of shiv's."""
     source = Path(__file__).with_name("prologue.py").read_text()
-    for name, value in {"BUILD_ID": build_id, "VERSIONS": " ".join(VERSIONS), "MACHINE": platform.machine()}.items():
-        source = source.replace(f"@{name}@", value)
     fresh = path.with_name(path.name + ".main")
     with zipfile.ZipFile(path) as old, fresh.open("wb") as file:
+        filled = {"BUILD_ID": build_id, "VERSIONS": " ".join(VERSIONS), "MACHINE": platform.machine()}
+        for name, value in {**filled, "DIRECTORY": _directory(old)}.items():
+            source = source.replace(f"@{name}@", value)
         file.write(f"#!{INTERPRETER}\n".encode())
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
             stamp = old.getinfo("__main__.py").date_time

@@ -10,10 +10,12 @@ Where, in this order: ``SHIV_ROOT`` (trusted as given, may be read-only when ext
 directory of mode 0700 there: code is never loaded from a tree that somebody else could have written.
 """
 
+import gc
 import os
 import sys
 
 BUILD_ID = "@BUILD_ID@"
+DIRECTORY = "@DIRECTORY@"  # SHA-256 of names, sizes and checksums of all members
 VERSIONS = "@VERSIONS@"  # such as "3.11 3.12"
 MACHINE = "@MACHINE@"  # such as "x86_64"
 OLDEST = (3, 11)
@@ -21,6 +23,7 @@ OLDEST = (3, 11)
 
 def main():
     """Run the appliance; never returns."""
+    gc.disable()  # until the role has been imported, see appliance/commands/roles.py
     archive = os.path.abspath(sys.argv[0])
     _check_interpreter(archive)
     site = _extracted(archive)
@@ -109,11 +112,21 @@ def _extract(archive, target):
     mask = os.umask(0o022)
     try:
         with zipfile.ZipFile(archive) as opened:
+            if _directory(opened) != DIRECTORY:
+                _fail("%s is not what was built: changed or tampered with; copy it again" % archive)
             extract_site_packages(opened, Path(target))
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         _fail("%s is damaged (%s); copy it again" % (archive, error))
     finally:
         os.umask(mask)
+
+
+def _directory(opened):
+    """What identifies the members; their contents are held to it when they are extracted."""
+    import hashlib
+
+    found = sorted((one.filename, one.file_size, one.CRC) for one in opened.infolist() if one.filename != "__main__.py")
+    return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 def _fail(message):

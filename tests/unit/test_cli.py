@@ -1,10 +1,14 @@
 """The command line."""
 
+import gc
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance import cli
+from appliance.commands import roles
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,33 @@ def test_a_role_and_a_command_exclude_each_other(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         cli.main(["--role=all", "status"])
     assert "exclude each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("role", [name for name in roles.RUNNERS if name not in ("tui", "all", "node")])
+def test_a_role_runs_with_the_collector_on(role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The single file starts with garbage collection off; once a role is imported it is on again."""
+    states: list[bool] = []
+
+    def serve(coroutine: Coroutine[Any, Any, None]) -> int:
+        states.append(gc.isenabled())
+        coroutine.close()
+        return 0
+
+    monkeypatch.setattr(roles, "_serve", serve)
+    gc.disable()
+    try:
+        assert cli.main([f"--role={role}", "--data-dir", str(tmp_path)]) == 0
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert states == [True]
+
+
+def test_a_command_runs_with_the_collector_on(tmp_path: Path) -> None:
+    """So does everything that is no role."""
+    gc.disable()
+    try:
+        cli.main(["env", "--data-dir", str(tmp_path)])
+        assert gc.isenabled()
+    finally:
+        gc.enable()

@@ -166,6 +166,23 @@ def test_a_damaged_file_is_named_and_refused(archive: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_with_another_member_is_refused(archive: Path, tmp_path: Path) -> None:
+    """A file that was opened, changed and packed again, checksums and all, is refused; nothing of it runs."""
+    other = tmp_path / "other"
+    with zipfile.ZipFile(archive) as old:
+        members = {entry.filename: old.read(entry) for entry in old.infolist()}
+    members["site-packages/appliance/cli.py"] = b"def main(): print('somebody else')"
+    with zipfile.ZipFile(other, "w") as new:
+        for name, data in members.items():
+            new.writestr(name, data)
+    archive.write_bytes(b"#!/usr/bin/env python3\n" + other.read_bytes())
+    done = start(archive)
+    assert done.returncode == 1
+    assert f"{archive} is not what was built" in done.stderr
+    assert "somebody else" not in done.stdout
+    assert not list((archive.parent / "home/.cache/appliance").glob("*/site-packages"))
+
+
 def test_a_machine_it_has_no_libraries_for_is_refused(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
