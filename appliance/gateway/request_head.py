@@ -194,6 +194,8 @@ class _Receiver(Fields):
 
 
 def _parse(head: bytes) -> RequestHead:
+    if head.startswith(b"PRI * HTTP/2"):  # h2c with prior knowledge
+        raise BadRequest(505, "HTTP/2 in clear is not served here, use HTTP/1.1")
     fields = _Receiver()
     parser = httptools.HttpRequestParser(fields)
     try:

@@ -118,6 +118,8 @@ class EnvdApp:
         if request.method == "OPTIONS":
             await respond(request.send, 204, headers=PREFLIGHT)
             return
+        if self._state.sealed is not None and request.path not in ("/health", "/init"):
+            raise HttpError(503, "the sandbox's container was started again and is being initialised; try again")
         auth.check_token(request, self._state)
         if request.path in self._rpc:
             await self._rpc.serve(request, Call(request, self._settings.keepalive))

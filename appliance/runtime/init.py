@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.runtime import markers
+from appliance.runtime import markers, seal
 from appliance.runtime.auth import UNAUTHORIZED
 from appliance.runtime.http import HttpError, Request, respond
 from appliance.runtime.settings import RuntimeSettings
@@ -40,14 +40,19 @@ async def serve_init(
 ) -> None:
     """Answer one ``/init``. Raises ``HttpError`` 400, 401, 413."""
     body = _parse(await request.body(settings.max_json_body))
-    if state.access_token is not None and not (
+    if (state.access_token is not None or state.sealed is not None) and not (
         state.token_matches(request.headers.get("x-access-token")) or state.token_matches(body.access_token)
     ):
         raise HttpError(401, UNAUTHORIZED)
+    if state.sealed is not None and body.access_token is None:
+        body.access_token = request.headers.get("x-access-token")  # it was just proven
     _refuse_unsupported(body)
     instant = None if body.timestamp is None else nanoseconds(body.timestamp)
     if instant is None or state.last_init is None or instant > state.last_init:
         _apply(body, instant, state)
+        if body.access_token is not None:
+            seal.write(settings.seal_file, body.access_token)
+        state.sealed = None
         if settings.marker_root is not None:
             markers.write(settings.marker_root, state.env)
         if channel is not None:
@@ -61,7 +66,7 @@ def _parse(data: bytes) -> _Body:
         return _Body()
     try:
         body = msgspec.json.decode(data, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HttpError(400, f"the request body is not what /init takes: {error}") from None
     if body.access_token == "":
         raise HttpError(400, "accessToken: expected a token that is not empty")

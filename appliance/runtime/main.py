@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from appliance.runtime import seal
 from appliance.runtime.settings import RuntimeSettings
 
 START_TIMEOUT: Final = 120.0
@@ -64,6 +65,7 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Runtim
         system_env=system,
         interpreter=not options.no_interpreter,
         marker_root=Path("/"),
+        seal_file=seal.place(environ),
     )
 
 

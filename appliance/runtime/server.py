@@ -15,6 +15,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from appliance.runtime import seal
 from appliance.runtime.app import EnvdApp
 from appliance.runtime.listener import Listener
 from appliance.runtime.settings import RuntimeSettings
@@ -35,6 +36,8 @@ def serve(
     state = RuntimeState(settings)
     if saved_state:
         state.restore(saved_state)
+    else:
+        state.sealed = seal.read(settings.seal_file)
     asyncio.run(_serve_until_signalled(settings, state, channel))
 
 

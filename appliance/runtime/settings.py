@@ -38,6 +38,8 @@ class RuntimeSettings:
     marker_root: Path | None = None
     """Where ``/init`` writes the marker files (``markers.py``): the sandbox's root; None: nowhere."""
 
+    seal_file: Path | None = None
+    """Where the digest of the access token outlives the container (``seal.py``); None: a restart is open until init."""
     etc: Path = Path("/etc")
     """Directory of the ``passwd`` and ``group`` that name the sandbox's users."""
     access_token: str | None = None

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from appliance.runtime.seal import digest
 from appliance.runtime.settings import RuntimeSettings
 
 
@@ -40,6 +41,8 @@ class RuntimeState:
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self.access_token: str | None = settings.access_token
+        self.sealed: str | None = None
+        """Digest of the token that opens a runtime started again (``seal.py``); None: open, or initialised."""
         self.default_user: str | None = settings.default_user
         self.default_workdir: str | None = settings.default_workdir
         self.system_env: Final[Mapping[str, str]] = dict(settings.system_env)
@@ -57,6 +60,8 @@ class RuntimeState:
 
     def token_matches(self, presented: str | None) -> bool:
         """Whether ``presented`` is the access token, compared in constant time. False when no token is set."""
+        if self.sealed is not None and presented is not None:
+            return hmac.compare_digest(self.sealed, digest(presented))
         if self.access_token is None or presented is None:
             return False
         return hmac.compare_digest(self.access_token.encode(), presented.encode("utf-8", "surrogateescape"))

@@ -80,7 +80,7 @@ def test_headers_host_and_path_lead_to_the_same_server(sandbox: Sandbox, plane: 
     assert (by_host["target"], by_host["fields"]["host"]) == ("/a", host)
 
 
-@pytest.mark.parametrize("address", ["::1", "0.0.0.0", "localhost"])
+@pytest.mark.parametrize("address", ["::1", "::", "0.0.0.0", "localhost"])
 def test_servers_are_reachable_wherever_they_listen(sandbox: Sandbox, plane: httpx.Client, address: str) -> None:
     """Loopback of either family, its name, and every address."""
     port = 8100 + len(address)
@@ -142,6 +142,58 @@ async def test_expect_is_answered_before_the_body(sandbox: Sandbox, plane: httpx
         await writer.wait_closed()
 
 
+async def test_http_2_in_clear_is_answered_honestly(sandbox: Sandbox, plane: httpx.Client) -> None:
+    """An offer to upgrade to h2c is served as HTTP/1.1; a client that speaks HTTP/2 at once is told 505."""
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAARAAAAAAAIAAAAA"}
+    answer = plane.get("/x", headers=at(sandbox, **offer))
+    assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
+    assert not {"upgrade", "http2-settings"} & set(answer.json()["fields"])
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(plane.base_url.host, plane.base_url.port)
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
+        assert (await reader.read()).startswith(b"HTTP/1.1 505 ")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_slow_client_and_one_that_has_said_everything(sandbox: Sandbox, plane: httpx.Client) -> None:
+    """A head byte by byte, a body in two halves, then the sending side shut: the answer comes all the same."""
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(plane.base_url.host, plane.base_url.port)
+        host = f"{PORT}-{sandbox.sandbox_id}.test"
+        for byte in f"POST /x HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\n\r\nbo".encode():
+            writer.write(bytes([byte]))
+            await writer.drain()
+        writer.write(b"dy")
+        writer.write_eof()
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 ") and hashlib.sha256(b"body").hexdigest().encode() in answer
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_kill_resets_streams_and_leaves_a_page(options: dict[str, Any], plane: httpx.Client) -> None:
+    """The open stream ends with RST, not with an end that looks whole; then programs and browsers get their 502."""
+    doomed = Sandbox.create(TEMPLATE, timeout=60, **options)
+    start_server(doomed, "127.0.0.1", PORT)
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection(plane.base_url.host, plane.base_url.port)
+        writer.write(f"GET /sse HTTP/1.1\r\nHost: {PORT}-{doomed.sandbox_id}.test\r\n\r\n".encode())
+        assert b"data: 1" in await reader.readuntil(b"data: 1\n\n")
+        assert await asyncio.to_thread(doomed.kill)
+        with pytest.raises(ConnectionResetError):
+            while await reader.read(100):
+                pass
+        writer.close()
+    gone = plane.get("/", headers=at(doomed))
+    expected = {"sandboxId": doomed.sandbox_id, "message": "The sandbox was not found", "code": 502}
+    assert (gone.status_code, gone.json(), gone.headers["content-type"]) == (
+        502, expected, "application/json; charset=utf-8")  # fmt: skip
+    page = plane.get("/", headers=at(doomed, **{"User-Agent": "Mozilla/5.0"}))
+    assert page.headers["content-type"] == "text/html; charset=utf-8" and page.text.endswith("</html>")
+    assert page.text.startswith("<html") and "Sandbox Not Found" in page.text and doomed.sandbox_id in page.text
+
+
 async def test_a_hundred_connections_at_once(sandbox: Sandbox, plane: httpx.Client) -> None:
     """A hundred requests wait in the same server for each other, and all are answered."""
     async with httpx.AsyncClient(
@@ -186,6 +238,8 @@ def test_refusals_have_the_bodies_of_the_contract(
     reserved = plane.post("/init", headers=at(sandbox, 49983), json={})
     assert (reserved.status_code, reserved.json()["path"]) == (404, "/init")
     for fields, text in (
+        ({"Host": "a b"}, "Invalid host"),
+        ({"Host": "99999-abc.example.test"}, "Invalid sandbox port"),
         ({"E2b-Sandbox-Id": "abc"}, "missing header"),
         ({"E2b-Sandbox-Id": "a!", "E2b-Sandbox-Port": "1"}, "Invalid sandbox ID"),
         ({"E2b-Sandbox-Id": "abc", "E2b-Sandbox-Port": "x"}, "Invalid sandbox port"),

@@ -95,6 +95,7 @@ def _become_container(spawn: Spawn) -> NoReturn:
     os.environ.update(spawn.env)
     if spawn.runtime is None:
         initproc.run(spawn.main or Command(("sleep", "infinity"), dict(spawn.env)))
+    from appliance.runtime import seal
     from appliance.runtime.settings import RuntimeSettings
     from appliance.runtime.supervisor import MainCommand, run
 
@@ -109,4 +110,6 @@ def _become_container(spawn: Spawn) -> NoReturn:
     etc = Path(str(spawn.runtime.pop("etc", "/etc")))
     # Without a root of its own the container's root is the box's, which is not to be marked as a sandbox.
     root = None if spawn.root is None else Path("/")
-    run(RuntimeSettings(system_env=inherited, etc=etc, marker_root=root, **spawn.runtime), main)  # type: ignore[arg-type]
+    kept = seal.place(spawn.env)
+    settings = RuntimeSettings(system_env=inherited, etc=etc, marker_root=root, seal_file=kept, **spawn.runtime)  # type: ignore[arg-type]
+    run(settings, main)

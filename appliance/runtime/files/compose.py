@@ -33,7 +33,7 @@ async def serve_compose(request: Request, context: Context) -> None:
     """Answer 200 with the new file. Raises ``HttpError`` 400, 401, 404, 507."""
     try:
         body = msgspec.json.decode(await request.body(context.settings.max_json_body), type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HttpError(400, f"the request body is not what /files/compose takes: {error}") from None
     user = context.rest_user(body.username or request.query.get("username"))
     sources = [context.rest_path(path, user) for path in body.source_paths]

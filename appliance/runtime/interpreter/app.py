@@ -278,5 +278,5 @@ async def _body(request: Request, kind: type[Any]) -> Any:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as error:
         raise HttpError(422, f"the request is not valid: {error}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HttpError(422, f"the request is not JSON: {error}") from None

@@ -72,7 +72,7 @@ async def test_a_request_may_come_byte_by_byte(world, echo_handler):
         (f"GET /\0 HTTP/1.1\r\n{HEAD}\r\n", 400),
         (f"GET relative HTTP/1.1\r\n{HEAD}\r\n", 400),
         (f"GET / HTTP/2.0\r\n{HEAD}\r\n", 505),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         ("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n", 405),
         (f"FOO / HTTP/1.1\r\n{HEAD}\r\n", 400),
         (f"GET / HTTP/1.1\r\n{HEAD}Expect: miracles\r\n\r\n", 417),

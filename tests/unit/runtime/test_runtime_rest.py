@@ -244,3 +244,11 @@ async def test_init_leaves_the_marker_files(marked, tmp_path):
     assert written == {f".{name}": value for name, value in variables.items()}
     assert (tmp_path / ".e2b").read_text() == "ENV_ID=base\nTEMPLATE_ID=base\n"
     assert victim.read_text() == "untouched"
+
+
+async def test_json_nested_without_end_is_a_400(envd):
+    """A body of thousands of brackets is refused as malformed, it does not count as a fault of the runtime."""
+    nested = b'{"x": ' * 5000
+    for path in ("/files/compose", "/init", "/process.Process/Start", "/filesystem.Filesystem/Stat"):
+        answer = await envd.http.post(path, content=nested, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 415), (path, answer.text)
