@@ -43,27 +43,34 @@ class ClientHello:
             self._records += data
             if len(self._records) + len(self._message) > MAX_HELLO:
                 raise Refused(f"no complete ClientHello in {MAX_HELLO} bytes")
-            self._unwrap()
-            if len(self._message) >= 4:
-                size = int.from_bytes(self._message[1:4], "big")
-                if self._message[0] != _CLIENT_HELLO or size > MAX_HELLO:
-                    raise Refused("no ClientHello")
-                if len(self._message) >= 4 + size:
-                    self._name = _server_name(bytes(self._message[4 : 4 + size]))
+            while self._name is None and self._unwrap():
+                self._read()
         return self._name
 
-    def _unwrap(self) -> None:
-        """Move complete records' contents to the message."""
-        while self._records:
-            if self._records[0] != _HANDSHAKE or (len(self._records) > 1 and self._records[1] != 3):
-                raise Refused("no TLS")
-            size = int.from_bytes(self._records[3:5], "big")
-            if len(self._records) < 5 or len(self._records) < 5 + size:
-                return
-            if not size:
-                raise Refused("an empty record")
-            self._message += self._records[5 : 5 + size]
-            del self._records[: 5 + size]
+    def _unwrap(self) -> bool:
+        """Move one complete record's content to the message; what follows the message may be of any type."""
+        if not self._records:
+            return False
+        if self._records[0] != _HANDSHAKE or (len(self._records) > 1 and self._records[1] != 3):
+            raise Refused("no TLS")
+        size = int.from_bytes(self._records[3:5], "big")
+        if len(self._records) < 5 or len(self._records) < 5 + size:
+            return False
+        if not size:
+            raise Refused("an empty record")
+        self._message += self._records[5 : 5 + size]
+        del self._records[: 5 + size]
+        return True
+
+    def _read(self) -> None:
+        """The message, once it is complete."""
+        if len(self._message) < 4:
+            return
+        size = int.from_bytes(self._message[1:4], "big")
+        if self._message[0] != _CLIENT_HELLO or size > MAX_HELLO:
+            raise Refused("no ClientHello")
+        if len(self._message) >= 4 + size:
+            self._name = _server_name(bytes(self._message[4 : 4 + size]))
 
 
 class _Reader:

@@ -49,6 +49,12 @@ def test_a_hello_over_many_records() -> None:
     assert in_pieces(ClientHello(), data, 100) == "a.test"
 
 
+@pytest.mark.parametrize("size", [1, 5000])
+def test_early_data_behind_the_hello_does_not_matter(size: int) -> None:
+    """TLS 1.3 clients may send other records in the same packet: the name is known by then."""
+    assert in_pieces(ClientHello(), hello("a.test") + b"\x14\x03\x03\0\1\1\x17\x03\x03\0\5early", size) == "a.test"
+
+
 def crafted(*entries: tuple[int, bytes], extensions: int = 1) -> bytes:
     """A minimal hello with these server names, the extension repeated."""
     names = b"".join(struct.pack("!BH", kind, len(name)) + name for kind, name in entries)
