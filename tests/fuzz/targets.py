@@ -16,6 +16,8 @@ from urllib.parse import unquote_to_bytes
 import h11
 
 from appliance.box import resolver
+from appliance.dns import wire as answers
+from appliance.embedded.filter import heads
 from appliance.gateway import target as routes
 from appliance.gateway.bodies import BodyError, ChunkedBody
 from appliance.gateway.request_head import BadRequest, RequestHead, RequestReader
@@ -337,3 +339,45 @@ def dns_question(data: bytes) -> None:
     assert 12 < end <= len(data)
     sent = resolver.reply(data, end, resolver.NOERROR, [])
     assert sent[:2] == data[:2] and sent[12:] == data[12:end]
+
+
+@target
+def dns_answer(data: bytes) -> None:
+    """A name server's answer is read or refused; it gives addresses only with a time to live."""
+    try:
+        found = answers.answer(data, 7, "a.test")
+    except answers.FormatError:
+        return
+    assert not found.addresses or 0 <= found.ttl < 1 << 32
+
+
+@target
+def client_hello(data: bytes) -> None:
+    """The server name does not depend on how the hello is cut."""
+    assert _asked(heads.ClientHello(), [data]) == _asked(heads.ClientHello(), pieces(data, cuts(data)))
+
+
+@target
+def egress_requests(data: bytes) -> None:
+    """The name that requests ask for does not depend on how they are cut, and is the one that h11 reads first."""
+    name = _asked(heads.Requests(), [data])
+    assert name == _asked(heads.Requests(), pieces(data, cuts(data)))
+    if name:
+        other = h11.Connection(h11.SERVER)
+        other.receive_data(data)
+        with contextlib.suppress(h11.RemoteProtocolError):
+            event = other.next_event()
+            if isinstance(event, h11.Request):
+                hosts = [value.decode().strip().lower() for field, value in event.headers if field == b"host"]
+                assert [heads.host_name(one.removesuffix(".")) for one in hosts] == [name]
+
+
+def _asked(reader: heads.Inspector, parts: list[bytes]) -> str | None:
+    """The name; None where there is none yet, and empty where it is refused."""
+    name = None
+    try:
+        for part in parts:
+            name = reader.feed(part)
+    except heads.Refused:
+        return ""
+    return name

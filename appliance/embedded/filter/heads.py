@@ -43,8 +43,10 @@ class ClientHello:
             self._records += data
             if len(self._records) + len(self._message) > MAX_HELLO:
                 raise Refused(f"no complete ClientHello in {MAX_HELLO} bytes")
-            while self._name is None and self._unwrap():
-                self._read()
+            while self._unwrap():
+                self._name = self._read()
+                if self._name is not None:
+                    break
         return self._name
 
     def _unwrap(self) -> bool:
@@ -62,15 +64,14 @@ class ClientHello:
         del self._records[: 5 + size]
         return True
 
-    def _read(self) -> None:
-        """The message, once it is complete."""
+    def _read(self) -> str | None:
+        """The name in the message, once that is complete."""
         if len(self._message) < 4:
-            return
+            return None
         size = int.from_bytes(self._message[1:4], "big")
         if self._message[0] != _CLIENT_HELLO or size > MAX_HELLO:
             raise Refused("no ClientHello")
-        if len(self._message) >= 4 + size:
-            self._name = _server_name(bytes(self._message[4 : 4 + size]))
+        return _server_name(bytes(self._message[4 : 4 + size])) if len(self._message) >= 4 + size else None
 
 
 class _Reader:
