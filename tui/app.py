@@ -135,6 +135,8 @@ class Deck(App[None]):
 
     def frame(self) -> None:
         """Paint the screen on top if there is anything new to see."""
+        if not self.screen_stack:
+            return  # it is ending
         now = self.source.now()
         self.source.world.advance(now)
         state = (id(self.source.world), self.source.world.version, int(now), id(self.screen), self._condition())

@@ -68,13 +68,18 @@ class Ledger:
 
     @contextmanager
     def course(self, request: ClaimRequest) -> Iterator[Course]:
-        """Follow a claim from here to its end; an error that leaves the block is noted."""
+        """Follow a claim from here to its end; an error that leaves the block is noted.
+
+        Not for a SandboxClaim: its controller tries again by itself, and its object says how it stands.
+        """
         made = Course(request)
         self._open[made] = None
         late = asyncio.get_running_loop().call_later(LATE, self._news.set)
         try:
             yield made
         except BaseException as error:
+            if labels.CLAIM_NAME in request.labels:
+                raise
             words = "the client went away" if isinstance(error, asyncio.CancelledError) else str(error)
             now, took = self._now(), time.perf_counter() - made.started
             where = (request.namespace or "", request.template)
@@ -106,7 +111,8 @@ class Ledger:
     def report(self) -> Report:
         """Everything there is to tell now."""
         now, present = self._now(), time.perf_counter()
-        late = [one for one in self._open if present - one.started >= LATE][:TOLD]
+        here = (one for one in self._open if labels.CLAIM_NAME not in one.request.labels)
+        late = [one for one in here if present - one.started >= LATE][:TOLD]
         waiting = [
             Waiting(
                 one.request.namespace or "", one.request.template, now - (present - one.started), one.stage, one.lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -73,6 +74,9 @@ def test_a_real_claim_is_seen_opened_shelled_into_and_killed(
 
     terminal.wait(lambda screen: "live" in screen and "available" in screen)
     sandbox = Sandbox.create(template="code-interpreter", timeout=120)
+    terminal.press("4")
+    told = re.compile(r" done .* 1/1 pool .* [0-9.]+m?s ")  # without ~: its deliverer's own report has arrived
+    terminal.wait(lambda screen: any(told.search(line) for line in screen.splitlines()))
     terminal.press("3")
     terminal.wait(lambda screen: "SANDBOX" in screen and "STATE" in screen)
     terminal.press("/")
@@ -85,12 +89,18 @@ def test_a_real_claim_is_seen_opened_shelled_into_and_killed(
     terminal.wait(lambda screen: "running" in screen and filtered in screen and "\n /" not in screen)
     terminal.press("Enter")
     terminal.wait(lambda screen: "timeline" in screen and "claimed" in screen)
+    terminal.press("m")
+    terminal.wait(lambda screen: "cpu" in screen and "MiB" in screen and "processes" in screen)
+    terminal.press("l")
+    terminal.wait(lambda screen: "log: following" in screen)
+    terminal.press("Escape")
+    terminal.wait(lambda screen: "usage" in screen)
     terminal.press("s")
     terminal.wait(lambda screen: "it ends with exit" in screen and ("#" in screen or "$" in screen))
     terminal.press("echo $((6*7))", "Enter")
     terminal.wait(lambda screen: "\n42" in screen)
     terminal.press("exit", "Enter")
-    terminal.wait(lambda screen: "timeline" in screen)
+    terminal.wait(lambda screen: "timeline" in screen and "usage" in screen)
     terminal.press("C-d")
     terminal.wait(lambda screen: "Kill sandbox" in screen)
     terminal.press("Right", "Enter")

@@ -53,7 +53,7 @@ class LiveSource:
         self.cluster = cluster
         self.label = "connecting"
         self.now = clock
-        self._settings = settings
+        self.settings = settings
         self._namespace = namespace
         self._tap = tap
         self._informers: dict[str, Informer[Any]] = {}
@@ -98,8 +98,8 @@ class LiveSource:
     async def _connect(self) -> Cluster:
         while True:
             try:
-                cluster = await Cluster.connect(self._settings)
-                self.label = await _server(self._settings)
+                cluster = await Cluster.connect(self.settings)
+                self.label = await _server(self.settings)
                 return cluster
             except errors.ConfigError as error:
                 for plural in self._health:

@@ -155,20 +155,20 @@ def waiting_row(waiting: Waiting, row: ClaimRow | None) -> ClaimRow:
     )
 
 
-def failure_row(failure: Failure) -> ClaimRow:
-    """A claim that got nothing."""
+def failure_row(failure: Failure, times: int) -> ClaimRow:
+    """A claim that got nothing, the last one of so many ``times``."""
     return ClaimRow(
-        key=(failure.namespace, f"{failure.template} {failure.at:.3f}"),
+        key=(failure.namespace, f"{failure.template} {failure.error}"),
         kind="api",
         template=failure.template,
-        wanted=1,
+        wanted=times,
         got=0,
         how="",
         started=failure.at - failure.took,
         ended=failure.at,
         stages=(0.0,) * len(STAGES),
         phase="failed",
-        cause=f"{failure.error}: {failure.message}",
+        cause=f"{f'{times} times ' if times > 1 else ''}{failure.error}: {failure.message}",
         text=f"{failure.namespace} {failure.template} failed {failure.error} {failure.message}".lower(),
     )
 

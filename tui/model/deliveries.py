@@ -92,12 +92,15 @@ class DeliveryBook:
             _bound(self._latencies)
 
     def claim_rows(self, now: float) -> Iterable[ClaimRow]:
-        """A row for every delivery, every failure, and every claim that waits."""
+        """A row for every delivery and every claim that waits, and one for failures that are alike."""
         waiting = [one for report in self._reports.values() if now - report.at < STALE for one in report.waiting]
         late = {one.lock for one in waiting if one.lock} - self.told.keys()
         yield from (row for lock, row in self.rows.items() if lock not in late)
         yield from (waiting_row(one, self.rows.get(one.lock)) for one in waiting if one.lock not in self.told)
-        yield from map(failure_row, self.failures)
+        alike: dict[tuple[str, str, str], list[Failure]] = {}
+        for one in self.failures:
+            alike.setdefault((one.namespace, one.template, one.error), []).append(one)
+        yield from (failure_row(max(found, key=lambda one: one.at), len(found)) for found in alike.values())
 
     def _file(self, lock: str, row: ClaimRow) -> None:
         told = self.told.get(lock)

@@ -88,8 +88,8 @@ def tab_line(screen: str, situation: Situation, width: int) -> Cell:
     """The four screens, where we are, and what is filtered."""
     left: list[Piece] = []
     for key, name, title in TABS:
-        shown = title if width >= 60 else title[:4]
-        left.append((f" {key} {shown} ", "cursor" if name == screen else "dim"))
+        shown = f" {title}" if width >= 60 or name == screen else ""
+        left.append((f" {key}{shown} ", "cursor" if name == screen else "dim"))
     if situation.crumbs:
         left.append((f" {situation.crumbs} ", "accent"))
     right: list[Piece] = [(f" {situation.filter}", "warn")] if situation.filter else []

@@ -133,6 +133,8 @@ class OverviewScreen(DeckScreen):
             table.styles.height = height
         table.empty = (self.deck.why_empty("pools") or POOLS.empty) if name == "pools" else ""
         table.show(rows, now)
+        if not table.has_focus:
+            table.rest()
 
     @property
     def count_text(self) -> str:

@@ -29,10 +29,14 @@ def head(row: SandboxRow, now: float, glyphs: Glyphs) -> list[Cell]:
     ends = countdown(row.end, now)
     said = row.message or ("" if row.reason in ORDINARY else row.reason)
     return [
-        ((f" {row.key[1]} ", "header"), (f"  {state}", TONES[row.state]), (f"  {said}", "dim")),
+        (
+            (f" {row.key[1]} ", "header"),
+            (f"  {state}", TONES[row.state]),
+            (f"  {said}", "bad" if row.failing else "dim"),
+        ),
         (
             (" id ", "dim"),
-            (row.id or "none, nobody has claimed it", "accent" if row.id else "dim"),
+            (row.id or "none: in the pool", "accent" if row.id else "dim"),
             ("   template ", "dim"),
             (row.template or "-", ""),
             ("   owner ", "dim"),
@@ -67,7 +71,7 @@ def timeline_lines(world: World, key: Key, glyphs: Glyphs, now: float) -> list[C
                 (f"{gap:>8}  ", "dim"),
                 (f"{dot} ", moment.tone),
                 (f"{moment.what:<22} ", moment.tone),
-                (moment.detail, "dim"),
+                ("" if moment.detail in ORDINARY else moment.detail, "dim"),
             )
         )
         before = moment.at

@@ -16,6 +16,8 @@ from tui.view.tables import STAGE_TONES, STATES
 
 LATENCY_WINDOW = 300.0
 """Seconds of the percentiles."""
+NARROW = 60
+"""Columns below which words give way to glyphs."""
 STEP = 10.0
 """Seconds of one bar of latency over time."""
 
@@ -55,11 +57,12 @@ def fleet(world: World, pools: Sequence[PoolRow], now: float, glyphs: Glyphs, wi
     """The overview's head: sandboxes by state, rates, latency."""
     states = [(float(world.states[state]), TONES[state]) for state in STATES]
     total = sum(world.states.values())
-    counts: list[Piece] = [(f" {total} sandboxes ", "")]
+    counts: list[Piece] = [(f" {total} sandbox{'es'[: 2 * (total != 1)]} ", "")]
     for state in STATES:
         if world.states[state] or state in (State.AVAILABLE, State.RUNNING):
             glyph = glyphs.states[STATES.index(state)]
-            counts.append((f"  {glyph} {world.states[state]} {state.value}", TONES[state]))
+            word = f" {state.value}" if width >= NARROW else ""
+            counts.append((f"  {glyph} {world.states[state]}{word}", TONES[state]))
     bar = stacked(states, max(10, width - 2), glyphs.fleet) if total else text("no sandboxes", "dim")
     return [
         tuple(counts),
@@ -80,10 +83,15 @@ def _rates(world: World, pools: Sequence[PoolRow], now: float, glyphs: Glyphs, w
     series = [sum(parts) for parts in zip(*(meter.series(now, 48) for meter in claims), strict=True)]
     graph = spark(series, min(48, max(0, width - 60)), glyphs)
     rate = f"{hits / count:.0%} from pools" if count else "none in the last minute"
-    return (
+    made = (
         (" claims  ", "dim"),
         (per_second(sum(meter.rate(now) for meter in claims)), "accent"),
         (f"  {rate}  ", "dim"),
+    )
+    if width < NARROW:
+        return made
+    return (
+        *made,
         ("refill ", "dim"),
         (per_second(sum(row.refill for row in pools)), "good"),
         ("  ", ""),

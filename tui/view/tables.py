@@ -74,6 +74,8 @@ def _hit(row: PoolRow, ink: Ink) -> Cell:
 
 
 def _dry(row: PoolRow, ink: Ink) -> Cell:
+    if row.available == 0 < row.desired:
+        return text("now", "bad")
     if row.dry_in is None:
         return text(ink.glyphs.never, "dim")
     return text(span(row.dry_in), "bad" if row.dry_in < 30 else "warn")

@@ -151,6 +151,11 @@ class LiveTable(ScrollView, can_focus=True):
             self.go(place)
         return found
 
+    def rest(self) -> None:
+        """Back to the first line, for a table nobody is in: news at its top must not push it out of sight."""
+        if self._cursor or self.scroll_y:
+            self.go(0)
+
     def move(self, lines: int) -> None:
         """Move the cursor by so many lines."""
         self.go(self._cursor + lines)

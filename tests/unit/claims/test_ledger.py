@@ -60,6 +60,11 @@ async def test_a_claim_that_got_nothing_is_told_with_the_reason(bench) -> None: 
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    ours = ClaimRequest(
+        namespace="default", template="ci", owner="k", create_on_no_stock=False, labels={labels.CLAIM_NAME: "batch"}
+    )
+    with pytest.raises(NoStock):  # a SandboxClaim tries again by itself and tells on its own object
+        await engine.claim(ours)
     first, second = engine.ledger.report().failures
     assert (first.template, first.error) == ("ci", "NoStock") and "no available sandbox" in first.message
     assert (second.error, second.message) == ("CancelledError", "the client went away")

@@ -627,3 +627,29 @@ async def test_changing_the_image_of_a_running_sandbox() -> None:
         assert written["template"]["spec"]["containers"] == [{"name": "sandbox", "image": "python:3.13"}]
         assert "templateRef" not in written and written["runtimes"] == [{"name": "agent-runtime"}]
         assert (screen(pilot).part, "python:3.11 → python:3.13" in screen(pilot).flashed) == ("conditions", True)
+
+
+async def test_a_frame_that_is_due_while_the_deck_ends_is_none() -> None:
+    """The timer may fire once more after the last screen is gone: nothing is painted and nothing raised."""
+    async with running() as pilot:
+        deck: Any = pilot.app
+    assert not deck.screen_stack
+    deck.frame()
+
+
+async def test_the_newest_claims_stay_in_sight() -> None:
+    """A table of the overview nobody is in shows its top whatever arrives; one that has the keys keeps its row."""
+    async with running(size=(120, 40)) as pilot:
+        deck: Any = pilot.app
+        claims = screen(pilot)._tables[2]
+        first = claims.cursor_key
+        deck.source.world.apply(put(T0, sandbox("py-new", claimed=T0)))
+        screen(pilot).paint()
+        assert claims.scroll_y == 0 and claims.cursor_key == claims.rows[0].key
+        claims.focus()
+        await pilot.pause()
+        claims.go(2)
+        kept = claims.cursor_key
+        deck.source.world.apply(put(T0, sandbox("py-newer", claimed=T0 + 1)))
+        screen(pilot).paint()
+        assert claims.cursor_key == kept != first

@@ -302,13 +302,13 @@ def test_claims_that_wait_or_failed_are_rows_with_their_cause() -> None:
         Waiting("default", "py", T0 - 3, "waiting in line to create a sandbox"),
         Waiting("default", "py", T0 - 2, "initialising the runtime", "l1"),
     ]
-    failed = Failure("default", "py", T0 - 1, 5.0, "NoStock", "no available sandbox")
-    said = report(T0, waiting=waiting, failures=[failed])
+    failed = [Failure("default", "py", T0 - 9 + n, 5.0, "NoStock", f"none, {n}") for n in range(3)]
+    said = report(T0, waiting=waiting, failures=failed)
     made = world([put(T0 - 2, sandbox("py-1", claimed=T0 - 2, lock="l1")), put(T0, said), put(T0 + 1, said)])
     prepared, line, none = made.claim_rows(T0)
     assert (prepared.key[1], prepared.phase, prepared.stage) == ("py-1", "claiming", "init")
     assert (line.phase, line.stage, line.cause) == ("claiming", "queue", "waiting in line to create a sandbox")
-    assert (none.phase, none.cause) == ("failed", "NoStock: no available sandbox")
+    assert (none.phase, none.cause) == ("failed", "3 times NoStock: none, 2")  # failures that are alike are one row
     assert {row.phase for row in made.claim_rows(T0 + 60)} == {"failed", "done"}
     made.apply(gone(T0 + 2, said))
     assert {row.phase for row in made.claim_rows(T0)} == {"failed", "done"}
