@@ -7,6 +7,9 @@ server and kernel, forked from this process as the node's template forks sandbox
 machine's processors, and others may load them, so: several rounds, min and median of the rounds' medians, the floor
 (same client, canned answers) and the server's own processor time per call, which load does not change. A row is
 ``met`` when its best round meets the goal and ``MET`` when the median round does.
+
+``--box`` measures through a box instead, with E2B_API_KEY, E2B_API_URL and E2B_SANDBOX_URL as ``appliance env`` prints
+them: gateway and isolation are in every figure, goals are the runtime's alone and shown for comparison.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
 
@@ -106,13 +110,17 @@ class Bench:
         if self.wanted(row.name):
             self._raw_row(row, Target("127.0.0.1", self._runtime.interpreter_port))
 
+    def _processor(self) -> float:
+        """Seconds of processor the server has used."""
+        return cpu_seconds(self._runtime.server)
+
     def _raw_row(self, row: rows.Row, target: Target) -> None:
         values, floors, cpu = [], [], []
         times = row.times if row.times <= 5 else self._times(row.times)
         for _ in range(self._options.rounds):
-            before = cpu_seconds(self._runtime.server)
+            before = self._processor()
             spans = asyncio.run(row.run(target, times))
-            cpu.append((cpu_seconds(self._runtime.server) - before) / (times + (len(spans) > 1)) * 1000)
+            cpu.append((self._processor() - before) / (times + (len(spans) > 1)) * 1000)
             values.append(self._value(row, statistics.median(spans)))
             floor = asyncio.run((row.floor or row.run)(Target("127.0.0.1", self._canned_port), min(times, 200)))
             floors.append(self._value(row, statistics.median(floor)))
@@ -175,6 +183,62 @@ class Bench:
             print_row("exec to first /health", seconds, "ms", 300, bare=interpreter, cpu=statistics.median(cpu))
 
 
+class Boxed(Bench):
+    """The same rows inside a sandbox of a running box, through its gateway, without those that look inside."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from e2b_code_interpreter import Sandbox
+
+        self._options = options
+        self._canned_pid, self._canned_port = start_canned()
+        self._create = lambda: Sandbox.create(template="code-interpreter", timeout=600)
+        self._sandbox = self._create()
+
+    def run(self) -> None:
+        """Everything."""
+        try:
+            self._sandbox.commands.run("mkdir -p many && cd many && seq -f 'entry-%04g.txt' 1000 | xargs touch")
+            self._sandbox.files.write("small", bytes(1024))
+            self._sandbox.commands.run("head -c 104857600 /dev/zero > big")
+            print_head()
+            for row in rows.envd_rows(None):
+                if self.wanted(row.name):
+                    self._raw_row(row, self._target(49983))
+            if self.wanted("run_code"):
+                self._raw_row(rows.Row('run_code("1"), raw', rows.same(rows.cell), 100, 8), self._target(49999))
+            self._sdk_rows()
+        finally:
+            self._sandbox.kill()
+            end(self._canned_pid)
+
+    def _processor(self) -> float:
+        return 0.0
+
+    def _target(self, port: int) -> Target:
+        url = urlsplit(os.environ["E2B_SANDBOX_URL"])
+        headers = {"E2b-Sandbox-Id": self._sandbox.sandbox_id, "E2b-Sandbox-Port": str(port)}
+        if self._sandbox._envd_access_token:
+            headers["X-Access-Token"] = self._sandbox._envd_access_token
+        return Target(url.hostname or "127.0.0.1", url.port or 80, headers)
+
+    def _sdk_rows(self) -> None:
+        times = self._times(100)
+        for name, call, goal in (
+            ('commands.run("true"), SDK', lambda: self._sandbox.commands.run("true"), 6.5),
+            ('run_code("1"), SDK', lambda: self._sandbox.run_code("1"), 8.0),
+        ):
+            if self.wanted(name):
+                spans = [statistics.median(sdk.timed(call, times)) * 1000 for _ in range(self._options.rounds)]
+                print_row(name, spans, "ms", goal)
+        if self.wanted("first"):
+            firsts = []
+            for _ in range(2 * self._options.rounds):
+                sandbox = self._create()
+                firsts.append(sdk.timed(lambda: sandbox.run_code("1"), 1, 0)[0] * 1000)  # noqa: B023
+                sandbox.kill()
+            print_row('first run_code("1"), SDK', firsts, "ms", 30)
+
+
 def make_home(directory: Path) -> Path:
     """A home with 1,000 files, and a passwd that says whose it is."""
     directory.chmod(0o755)
@@ -197,8 +261,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="rounds of every row (default %(default)s)")
     parser.add_argument("--only", action="append", help="only rows whose name contains this text; repeatable")
+    parser.add_argument("--box", action="store_true", help="measure inside a sandbox of the box that E2B_* name")
     parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
     options = parser.parse_args()
+    if options.box:
+        Boxed(options).run()
+        return
     supervisor.preload()
     directory = Path(tempfile.mkdtemp(prefix="runtime-speed-"))
     try:
