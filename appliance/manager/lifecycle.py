@@ -45,7 +45,7 @@ class Lifecycle:
     ) -> None:
         self._cluster = cluster
         self._moves = Transitions(cluster, sandboxes, roster, now=now)
-        self._pauses = Pauses(self._moves, roster, now=now)
+        self._pauses = Pauses(self._moves, now=now)
         self._roster = roster
         self._now = now
         self._kills: set[asyncio.Task[None]] = set()

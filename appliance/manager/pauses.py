@@ -8,6 +8,7 @@ same for a sandbox made with ``autoPauseMemory: false``. What it was is read fro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from appliance.manager import deadlines, options
 from appliance.manager.errors import Fault
 from appliance.manager.metadata import retention_annotation
 from appliance.manager.options import options_of
-from appliance.manager.roster import Entry, Roster, sandbox_id_of
+from appliance.manager.roster import Entry, sandbox_id_of
 from appliance.manager.runstate import (
     FILESYSTEM,
     FULL,
@@ -31,6 +32,7 @@ from appliance.manager.runstate import (
     is_ready,
     pause_failure,
     pause_mode,
+    run_of,
 )
 from appliance.manager.transitions import Transitions
 
@@ -39,13 +41,15 @@ PAUSE_WAIT = 60.0
 RESUME_WAIT = 120.0
 """Seconds a resume may take: without the memory the sandbox boots, and with the strategy Stop a new pod is made."""
 
+RESUME_TRIES = 3
+"""Pauses that a resume waits for, when somebody pauses each time it may begin."""
+
 
 class Pauses:
     """Each call raises Fault (404, 409, 500, 503, 504) or KubeError."""
 
-    def __init__(self, moves: Transitions, roster: Roster, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, moves: Transitions, *, now: Callable[[], datetime]) -> None:
         self._moves = moves
-        self._roster = roster
         self._now = now
 
     async def pause(self, entry: Entry, *, retention: timedelta | None = None, memory: bool = True) -> None:
@@ -81,8 +85,8 @@ class Pauses:
     async def resume(self, entry: Entry, timeout: float, *, auto_pause: bool | None = None) -> tuple[Sandbox, bool]:
         """Resume, end in ``timeout`` seconds from now, and wait until it is ready; joins a resume under way.
 
-        A pause under way is waited for. ``auto_pause`` replaces the setting of the creation when given. True: somebody
-        else had resumed it, with a deadline of their own.
+        A pause under way is waited for, also one that begins meanwhile (409 after ``RESUME_TRIES``). ``auto_pause``
+        replaces the setting of the creation when given. True: somebody else had resumed it, with a deadline of theirs.
         """
         joined = False
 
@@ -91,13 +95,18 @@ class Pauses:
             joined = run in (Run.RUNNING, Run.RESUMING)
             return None if joined else self._resume_patch(sandbox, run, timeout, auto_pause)
 
-        await self._pause_over(entry)
-        sandbox = await self._moves.change(entry.sandbox, decide)
-        return await self._moves.wait(sandbox, is_ready, RESUME_WAIT, "resume"), joined
+        for _ in range(RESUME_TRIES):
+            await self._pause_over(entry)
+            with suppress(_Pausing):
+                sandbox = await self._moves.change(entry.sandbox, decide)
+                return await self._moves.wait(sandbox, is_ready, RESUME_WAIT, "resume"), joined
+        raise Fault(409, f'Sandbox "{entry.sandbox_id}" is being paused again and again, try again')
 
     async def _pause_over(self, entry: Entry) -> None:
-        if self._roster.run_of(entry) is Run.PAUSING:
-            await self._moves.wait(entry.sandbox, _no_longer_pausing, PAUSE_WAIT, "pause")
+        """Wait for the end of a pause that is under way by now; what ``entry`` knows may be older than that."""
+        sandbox = self._moves.newest(entry.sandbox)
+        if run_of(sandbox, self._now()) is Run.PAUSING:
+            await self._moves.wait(sandbox, _no_longer_pausing, PAUSE_WAIT, "pause")
 
     async def _settled(self, sandbox: Sandbox, done: Callable[[Sandbox], bool]) -> Sandbox:
         """Once it is done, or has failed."""
@@ -122,7 +131,7 @@ class Pauses:
 
     def _resume_patch(self, sandbox: Sandbox, run: Run, timeout: float, auto_pause: bool | None) -> Mapping[str, Any]:
         if run is not Run.PAUSED:
-            raise Fault(409, f'Sandbox "{sandbox_id_of(sandbox)}" is still being paused, try again')
+            raise _Pausing
         known = options_of(sandbox)
         fields: dict[str, Any] = {"started_at": times.format(self._now(), micro=True), "present": True}
         if auto_pause is not None:
@@ -131,6 +140,10 @@ class Pauses:
         notes = {E2B_LIFECYCLE: text, **contents(FULL if known.auto_pause_memory else FILESYSTEM)}
         timers = deadlines.of_run(sandbox, self._now(), timeout, auto_pause)
         return {"metadata": {"annotations": notes}, "spec": {"paused": False, **timers.patch()}}
+
+
+class _Pausing(Exception):
+    """The sandbox is being paused (again)."""
 
 
 def contents(mode: str) -> dict[str, str | None]:

@@ -68,11 +68,22 @@ async def pause(sandbox_id: str) -> Response:
     if not memory:
         await wired.abilities.require_file_pauses("memory: false")
     if run is Run.RUNNING and (body.require_healthy_guest or not memory):
-        await wired.guests.check_health(entry)
+        await _check_guest(entry)
     kept = request.headers.get(RETENTION_HEADER)
     retention = parse_retention(RETENTION_HEADER, kept) if kept is not None else None
     await wired.lifecycle.pause(entry, retention=retention, memory=memory)
     return nothing()
+
+
+async def _check_guest(entry: Entry) -> None:
+    """Raise Fault 503 when the guest does not answer; one that was paused or killed meanwhile cannot, rightly."""
+    wired = services()
+    try:
+        await wired.guests.check_health(entry)
+    except Fault:
+        _, run = await wired.entry(entry.sandbox_id)
+        if run is Run.RUNNING:
+            raise
 
 
 @blueprint.post("/sandboxes/<sandbox_id>/timeout")

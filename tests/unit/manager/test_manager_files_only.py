@@ -151,3 +151,17 @@ async def test_a_guest_that_does_not_answer_is_not_halted(world: Any, monkeypatc
     with pytest.raises(Fault):
         await world.guests.check_health(world.roster.get(sandbox_id))
     assert await _post(world, sandbox_id, "pause") == 204
+
+
+async def test_a_guest_that_was_paused_meanwhile_is_not_called_unhealthy(
+    able: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pause that is faster freezes the guest under the question: the answer is the 409 of a paused sandbox."""
+    sandbox_id = (await able.create())["sandboxID"]
+
+    async def frozen(_: Any) -> None:
+        assert await _post(able, sandbox_id, "pause") == 204
+        raise Fault(503, "no answer")
+
+    monkeypatch.setattr(able.guests, "check_health", frozen)
+    assert await _post(able, sandbox_id, "pause", NO_MEMORY) == 409
