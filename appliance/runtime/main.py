@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from appliance.runtime import seal
+from appliance.runtime import accounts, seal
 from appliance.runtime.settings import RuntimeSettings
 
 START_TIMEOUT: Final = 120.0
@@ -77,6 +77,8 @@ def _serve(settings: RuntimeSettings) -> int:
 
 def _start(settings: RuntimeSettings, chained: list[str], log: str) -> int:
     if not _healthy(settings):
+        if "AGENT_RUNTIME_WORKSPACE" in os.environ:  # the hook of a container, not somebody's shell
+            accounts.ensure(settings.default_user)
         if _background(settings, log):
             return 1
         deadline = time.monotonic() + START_TIMEOUT

@@ -31,13 +31,12 @@ def write_archive(path: Path, name: str, *, marker: str) -> Path:
 def _layer(marker: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for directory in ("tmp", "etc", "usr/bin", "root", "home/user"):
+        for directory in ("tmp", "etc", "usr/bin", "root"):
             entry = tarfile.TarInfo(directory)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if directory == "tmp" else 0o755
-            entry.uid = entry.gid = 1000 if directory == "home/user" else 0
             tar.addfile(entry)
-        _add(tar, "etc/passwd", b"root:x:0:0::/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n")
-        _add(tar, "etc/group", b"root:x:0:\nuser:x:1000:\n")
+        _add(tar, "etc/passwd", b"root:x:0:0::/root:/bin/bash\n")
+        _add(tar, "etc/group", b"root:x:0:\n")
         link = tarfile.TarInfo("bin")
         link.type, link.linkname = tarfile.SYMTYPE, "usr/bin"
         tar.addfile(link)

@@ -95,7 +95,7 @@ def _become_container(spawn: Spawn) -> NoReturn:
     os.environ.update(spawn.env)
     if spawn.runtime is None:
         initproc.run(spawn.main or Command(("sleep", "infinity"), dict(spawn.env)))
-    from appliance.runtime import seal
+    from appliance.runtime import accounts, seal
     from appliance.runtime.settings import RuntimeSettings
     from appliance.runtime.supervisor import MainCommand, run
 
@@ -108,6 +108,8 @@ def _become_container(spawn: Spawn) -> NoReturn:
     # HOME and PATH are each user's own; given here they would be everybody's.
     inherited = {name: value for name, value in spawn.env.items() if name not in ("HOME", "PATH")}
     etc = Path(str(spawn.runtime.pop("etc", "/etc")))
+    if spawn.root is not None:
+        accounts.ensure(RuntimeSettings.default_user)
     # Without a root of its own the container's root is the box's, which is not to be marked as a sandbox.
     root = None if spawn.root is None else Path("/")
     kept = seal.place(spawn.env)

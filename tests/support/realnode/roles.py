@@ -80,9 +80,9 @@ class Cloud:
         """Server-side apply."""
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
-    def create_raw(self, path: str, body: dict[str, Any]) -> None:
-        """POST to a path of the API."""
-        self.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+    def create_raw(self, path: str, body: dict[str, Any], *flags: str) -> None:
+        """POST to a path of the API; ``flags`` of kubectl may name somebody to act as."""
+        self.kubectl("create", "--raw", path, "-f", "-", *flags, stdin=json.dumps(body))
 
     def events(self, namespace: str, name: str) -> list[tuple[str, str]]:
         """(reason, message) of the events about an object of that name."""
