@@ -15,8 +15,9 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from typing import Final
 
 from appliance.runtime.users import User
@@ -45,7 +46,7 @@ def acting_as(user: User) -> Iterator[None]:
         return
     if os.geteuid() != 0:
         raise CannotSwitch(f"cannot run as '{user.name}': the runtime itself runs as uid {os.geteuid()}, not as root")
-    groups = os.getgroups()
+    groups = tuple(os.getgroups())
     signal_of_parent = _parent_death_signal()
     try:
         _become(user.groups, user.gid, user.uid)
@@ -62,6 +63,7 @@ def _parent_death_signal() -> int:
     return value.value
 
 
+@cache
 def _numbers() -> tuple[int, int, int]:
     try:
         return _NUMBERS[platform.machine()]
@@ -75,11 +77,12 @@ def _call(number: int, *arguments: object) -> None:
         raise OSError(error, os.strerror(error))
 
 
-def _groups_argument(groups: Sequence[int]) -> tuple[int, ctypes.Array[ctypes.c_uint32]]:
+@lru_cache(64)
+def _groups_argument(groups: tuple[int, ...]) -> tuple[int, ctypes.Array[ctypes.c_uint32]]:
     return len(groups), (ctypes.c_uint32 * max(1, len(groups)))(*groups)
 
 
-def _become(groups: Sequence[int], gid: int, uid: int) -> None:
+def _become(groups: tuple[int, ...], gid: int, uid: int) -> None:
     setgroups, setresuid, setresgid = _numbers()
     try:
         _call(setgroups, *_groups_argument(groups))
@@ -89,7 +92,7 @@ def _become(groups: Sequence[int], gid: int, uid: int) -> None:
         raise CannotSwitch(f"cannot become uid {uid}, gid {gid}: {error.strerror}") from error
 
 
-def _return(groups: Sequence[int]) -> None:
+def _return(groups: tuple[int, ...]) -> None:
     setgroups, setresuid, setresgid = _numbers()
     try:
         _call(setresuid, 0, 0, 0)  # first: it brings the capabilities back that the others need
