@@ -186,7 +186,7 @@ def test_dns_is_open_for_allowed_names_only(own: RunningBox) -> None:
 
 
 def test_updates_are_in_force_when_the_call_returns(own: RunningBox) -> None:
-    """Domains come, change and go while the sandbox runs, also for connections that exist; a pause keeps them."""
+    """Domains come, change and go while the sandbox runs, also for connections that exist; pauses keep them."""
     with Sandbox.create(TEMPLATE, **options(own)) as sandbox:
         assert both(sandbox, "two.test") == (f"you reached {TWO}",) * 2
         sandbox.update_network({"allow_out": ["one.test"], "deny_out": NOTHING_ELSE})
@@ -198,10 +198,11 @@ def test_updates_are_in_force_when_the_call_returns(own: RunningBox) -> None:
         sandbox.update_network({"allow_out": ["two.test"], "deny_out": NOTHING_ELSE})
         assert sandbox.commands.run(f"timeout 5 tail --pid={slow.pid} -f /dev/null").exit_code == 0
         assert both_closed(sandbox, "one.test")
-        sandbox.pause()
-        sandbox.connect(timeout=120)
-        assert both(sandbox, "two.test") == (f"you reached {TWO}",) * 2
-        assert both_closed(sandbox, "one.test")
+        for keep_memory in (True, False):  # without it the sandbox boots anew, from its files
+            sandbox.pause(keep_memory=keep_memory)
+            sandbox.connect(timeout=120)
+            assert both(sandbox, "two.test") == (f"you reached {TWO}",) * 2
+            assert both_closed(sandbox, "one.test")
         sandbox.update_network({"deny_out": NOTHING_ELSE})
         assert both_closed(sandbox, "two.test")
         sandbox.update_network({})

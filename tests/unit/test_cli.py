@@ -89,3 +89,23 @@ def test_a_command_runs_with_the_collector_on(tmp_path: Path) -> None:
         assert gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("127.0.0.1", "an IP address has no names below it"),
+        ("sbx.test:99999", "expected a port from 1 to 65535"),
+        ("*.sbx.test", "give the name without"),
+        ("sbx..test", "is no part of a DNS name"),
+    ],
+)
+def test_a_domain_that_cannot_be_one_is_named(
+    name: str, why: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One line that says what is wrong with NAME; nothing is made."""
+    arguments = ["domain", name, "--data-dir", str(tmp_path / "box")]
+    assert cli.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("appliance: NAME: ") and why in said and said.count("\n") == 1
+    assert not (tmp_path / "box").exists()
