@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from api_servers import ApiServer
+from kubectl import Kubectl
 
+from appliance import __version__
+from appliance.api.crds import all_crds
 from appliance.install.command import manifests
 from appliance.install.values import parse
 
@@ -106,3 +113,39 @@ def test_helm_refuses_what_the_command_refuses(setting: str, named: str, tmp_pat
         nested = {part: nested}
     with pytest.raises(ValueError, match=named):
         parse(nested)
+
+
+@pytest.mark.realkube
+@pytest.mark.timeout(240)
+def test_an_upgrade_and_an_uninstall_keep_every_sandbox(own_real: Callable[[], ApiServer], tmp_path: Path) -> None:
+    """Helm itself, on a real API server: from an older chart to this one, then away; sandboxes and definitions stay."""
+    server = own_real()
+    kubectl = Kubectl(server.kubeconfig)
+    kubectl("delete", "crd", *(crd["metadata"]["name"] for crd in all_crds()), "--wait=true")
+    older = tmp_path / "older"
+    shutil.copytree(CHART, older)
+    description = (CHART / "Chart.yaml").read_text()
+    (older / "Chart.yaml").write_text(description.replace(f"version: {__version__}", "version: 0.0.9"))
+    network = older / "templates/network.yaml"
+    network.write_text(network.read_text().replace("10.0.0.0/8", "10.1.0.0/16"))
+    release = ("appliance", "-n", "sandbox-system", "--kubeconfig", str(server.kubeconfig))
+    first = ("--create-namespace", "--set", "apiKey=e2b_first")
+    helm("install", release[0], str(older), *release[1:], *first, home=tmp_path)
+    sandbox = {
+        "apiVersion": "agents.kruise.io/v1alpha1",
+        "kind": "Sandbox",
+        "metadata": {"name": "kept", "namespace": "default"},
+        "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "x"}]}}},
+    }
+    kubectl("create", "-f", "-", stdin=json.dumps(sandbox))
+    uid = ("get", "sandbox", "kept", "-o", "jsonpath={.metadata.uid}")
+    crd = ("get", "crd", "sandboxes.agents.kruise.io", "-o", "jsonpath={.metadata.uid}")
+    key = ("get", "secret", "appliance-api-key", "-n", "sandbox-system", "-o", "jsonpath={.data.api-key}")
+    before = [kubectl(*uid), kubectl(*crd), kubectl(*key)]
+    helm("upgrade", release[0], str(CHART), *release[1:], "--set", "managers.replicas=3", home=tmp_path)
+    assert kubectl("get", "deployment", "sandbox-manager", *release[1:3], "-o", "jsonpath={.spec.replicas}") == "3"
+    assert "10.0.0.0/8" in kubectl("get", "networkpolicy", "appliance-sandboxes", "-n", "default", "-o", "yaml")
+    assert [kubectl(*uid), kubectl(*crd), kubectl(*key)] == before
+    helm("uninstall", *release, home=tmp_path)
+    assert [kubectl(*uid), kubectl(*crd), kubectl(*key)] == before
+    assert "sandbox-manager" not in kubectl("get", "deployments", "-A", "-o", "name")
