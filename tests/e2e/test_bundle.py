@@ -14,6 +14,7 @@ from pyzfile import base_python, built, clean_environment
 from appliance import __version__
 from appliance.image import oci
 
+pytestmark = pytest.mark.timeout(300)
 SANDBOX_IMAGE = "docker.io/library/far:1"
 
 
@@ -21,7 +22,7 @@ def run(file: Path, home: Path, *arguments: str | Path) -> subprocess.CompletedP
     """Run a copy of the file, with nothing else of ours around."""
     command = [base_python(), str(file), *map(str, arguments)]
     return subprocess.run(
-        command, env=clean_environment(home), cwd=home, capture_output=True, text=True, check=False, timeout=180
+        command, env=clean_environment(home), cwd=home, capture_output=True, text=True, check=False, timeout=280
     )
 
 
