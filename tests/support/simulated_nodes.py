@@ -96,7 +96,7 @@ WRITES = ("create", "update", "patch", "delete")
 def per_component(counts: Counter[tuple[str, str, str, int]], units: int) -> dict[str, tuple[float, float]]:
     """(writes, reads) per unit of each component, without what is written by the clock and not by the unit.
 
-    That is leases, and the claim report of each process: one ConfigMap, at most every two seconds while there are claims.
+    That is leases, and the claim report of each process: a ConfigMap, at most every two seconds during claims.
     """
     result: dict[str, tuple[float, float]] = {}
     for (user, verb, resource, _), count in counts.items():
