@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -400,6 +401,7 @@ def main() -> None:
     if why := missing():
         parser.error(why)
     enter_network_namespace()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that everything started is ended too
     directory = Path(tempfile.mkdtemp(prefix="claims-bench-"))
     try:
         asyncio.run(measure(options, directory))
