@@ -72,7 +72,7 @@ def _manager() -> dict[str, Any]:
         "ports": [{"name": "api", "containerPort": PORT}],
         "readinessProbe": probe,
         "livenessProbe": {**probe, "periodSeconds": 15, "failureThreshold": 4},
-        "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 60},
+        "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 300},
         # a pod that ends is still sent connections until every node has heard of it (Kubernetes 1.30 has this hook)
         "lifecycle": {"preStop": {"sleep": {"seconds": _LEAVE}}},
     }

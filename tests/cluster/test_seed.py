@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from e2b_code_interpreter import Sandbox
 from realnode.cluster import RealNode
 from realnode.roles import Cloud
 
@@ -60,3 +61,21 @@ def test_the_pool_runs_the_seeds_manifest_with_the_runtime_in_it(cloud: Cloud) -
         sidecar = spec["initContainers"][0]
         assert "appliance" in sidecar["image"] and sidecar["restartPolicy"] == "Always"
         assert spec["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize(("image", "restarts"), [
+    ("e2bdev/code-interpreter:latest", 0), ("docker.io/e2bdev/code-interpreter:latest", 1),
+])  # fmt: skip
+def test_the_seeds_in_place_upgrade(sdk: Cloud, image: str, restarts: int) -> None:
+    """§2.2.1: created with an image, the answer comes when that image runs; another name than the pool's makes the
+    kubelet replace the container in the same pod.
+    """
+    metadata = {"e2b.agents.kruise.io/image": image}
+    with Sandbox.create(template="code-interpreter", timeout=300, metadata=metadata, request_timeout=180) as sandbox:
+        assert sandbox.run_code("6 * 7").text == "42"
+        found = sdk.get("sbx", "-n", "default", "-l", f"{labels.SANDBOX_ID}={sandbox.sandbox_id}")["items"][0]
+        pod = sdk.get("pod", found["metadata"]["name"], "-n", "default")
+        assert pod["spec"]["containers"][0]["image"] == image
+        assert pod["status"]["containerStatuses"][0]["restartCount"] == restarts
+        claimed = pod["metadata"]["labels"][labels.SANDBOX_NAME]
+        assert claimed == found["metadata"]["name"]
