@@ -27,13 +27,13 @@ def signed(token: str, request: Credentials, now: datetime) -> bool:
         return False
     found = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     text = ":".join([_first(found, "path"), operation, _first(found, "username"), token])
-    expires = _first(found, "signature_expiration")
-    if expires:
+    expires, dated = _first(found, "signature_expiration"), "signature_expiration" in found
+    if dated:
         text += f":{expires}"
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
     if not hmac.compare_digest(_first(found, "signature").encode(), f"v1_{digest}".encode()):
         return False
-    return not expires or (expires.isascii() and expires.isdigit() and int(expires[:15]) >= now.timestamp())
+    return not dated or (expires.isascii() and expires.isdigit() and int(expires[:15]) >= now.timestamp())
 
 
 def _first(found: dict[str, list[str]], name: str) -> str:

@@ -1,18 +1,23 @@
 """The pure parts: sizes, deadlines, options, run states, histograms."""
 
+import base64
+import hashlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from urllib.parse import urlencode
 
 import pytest
 
 from appliance.api import conditions, labels
 from appliance.api.quantities import quantity
 from appliance.api.structs import Condition, Meta, Sandbox, SandboxSpec, SandboxStatus
+from appliance.gateway.routes import Credentials
 from appliance.manager import deadlines, options, runstate, sizes
 from appliance.manager.deadlines import Timers
 from appliance.manager.observed import BUCKETS, Histogram
 from appliance.manager.options import ABSENT, Options
 from appliance.manager.runstate import Run
+from appliance.manager.signing import signed
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 500_000, tzinfo=UTC)
 
@@ -118,3 +123,17 @@ def test_histogram_buckets_are_cumulative() -> None:
     lines = list(histogram.render("x", 'a="b"'))
     assert lines[0] == 'x_bucket{a="b",le="0.005"} 1' and lines[1] == 'x_bucket{a="b",le="0.01"} 2'
     assert lines[len(BUCKETS)] == 'x_bucket{a="b",le="+Inf"} 3' and lines[-1] == 'x_count{a="b"} 3'
+
+
+@pytest.mark.parametrize(
+    ("expiration", "holds"), [(None, True), ("1000", False), ("4000000000", True), ("", False), ("soon", False)]
+)
+def test_a_signed_url_wakes_only_while_it_holds(expiration: str | None, holds: bool) -> None:
+    """As the runtime would judge it: an expiration that is there is part of the signature, and must be a number."""
+    parts = ["x", "read", "", "token", *([] if expiration is None else [expiration])]
+    digest = base64.b64encode(hashlib.sha256(":".join(parts).encode()).digest()).decode().rstrip("=")
+    query = {"path": "x", "signature": f"v1_{digest}"}
+    query |= {} if expiration is None else {"signature_expiration": expiration}
+    shown = Credentials(method=b"GET", url=f"/files?{urlencode(query)}".encode(), access_token=None, traffic_token=None)
+    assert signed("token", shown, NOW) is holds
+    assert not signed("other", shown, NOW)
