@@ -40,7 +40,8 @@ _WIDTH = 36
 
 
 def print_head() -> None:
-    """Column names."""
+    """How busy the machine is, and column names."""
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; goals are for a quiet machine")
     print(f"{'':{_WIDTH}} {'min':>8} {'median':>8} {'':4} {'floor':>8} {'bare':>6} {'cpu ms':>7} {'goal':>8}")
 
 

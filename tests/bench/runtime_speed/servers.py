@@ -93,10 +93,11 @@ class Forked:
 
     def stop(self) -> None:
         """End all of it."""
-        for pid in reversed(children(self.pid)):
+        rest = children(self.pid)
+        end(self.pid)  # first, or it would start the server again
+        for pid in rest:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        end(self.pid)
 
 
 class Alone:
