@@ -241,6 +241,14 @@ def need_kernel(*names: str) -> None:
         pytest.skip(f"no kernel {names}; packaging/kernels.sh installs it")
 
 
+def test_no_result_of_a_javascript_cell_is_lost(fresh: Sandbox) -> None:
+    """Deno publishes a result now and then after it has called the cell finished; each is here, in its own cell."""
+    need_kernel("javascript", "deno")
+    cells = (f"console.log('out {number}'); {number}" for number in range(60))
+    done = [fresh.run_code(cell, language="javascript", timeout=60) for cell in cells]
+    assert [(output(one), one.text) for one in done] == [(f"out {number}\n", str(number)) for number in range(60)]
+
+
 SCRIPTS: dict[str, dict[str, str]] = {
     "javascript": {
         "own": "console.log(process.env.OWN)",

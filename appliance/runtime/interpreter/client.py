@@ -121,6 +121,12 @@ class KernelClient:
             return None
         return self.request("execute_request", content)
 
+    def fence(self) -> Inbox:
+        """Send an empty cell: what the cell before it has still to publish comes before this one is idle."""
+        content = {"code": "undefined", "silent": True, "store_history": False, "user_expressions": {},
+                   "allow_stdin": False, "stop_on_error": False}  # fmt: skip
+        return self.request("execute_request", content)
+
     def request(self, kind: str, content: Mapping[str, Any]) -> Inbox:
         """Send a request on the shell channel and open an inbox for what answers it."""
         inbox = Inbox(self._send(kind, content))

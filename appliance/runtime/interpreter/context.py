@@ -28,6 +28,8 @@ _LAST_WORDS: Final = 0.05
 _REPLY_TIMEOUT: Final = 10.0
 """Seconds between the end of a cell's output and the kernel's verdict, which was sent before: on a box with far more
 work than processors another thread of the kernel may well need seconds to forward it."""
+_FENCE_TIMEOUT: Final = 5.0
+"""Seconds for a kernel that publishes results late to run an empty cell behind one without a result."""
 _EXIT_TIMEOUT: Final = 1.0
 """Seconds a kernel that was told to exit may take before it is killed."""
 _REVIVALS: Final = 5
@@ -187,7 +189,7 @@ class Context:
     async def _events(self, kernel: Kernel, inbox: Inbox) -> AsyncIterator[Any]:
         translator = events.Translator()
         reply: Message | None = None
-        idle = False
+        idle = result = False
         while not idle or reply is None:
             message = await self._next(kernel, inbox, _REPLY_TIMEOUT if idle else None)
             if message is None and not kernel.exited.done():
@@ -201,11 +203,28 @@ class Context:
             elif message.kind == "execute_reply":
                 reply = message  # another socket: it may overtake the output, and has the last word
             elif (event := translator.event(message.kind, message.content, message.date)) is not None:
+                result = result or message.kind == "execute_result"
                 yield self._counted(event)
+        if not result and languages.get(self.language).late_results and reply.content.get("status") == "ok":
+            await self._fence(kernel)
+            while not inbox.empty():
+                late = inbox.get_nowait()
+                if (event := translator.event(late.kind, late.content, late.date)) is not None:
+                    yield self._counted(event)
         if (event := translator.event(reply.kind, reply.content, reply.date)) is not None:
             yield event
         if _asked_to_exit(reply):
             await self._leave(kernel)
+
+    async def _fence(self, kernel: Kernel) -> None:
+        """Wait, within bounds, until the kernel has published what belongs to the cell it calls finished."""
+        fence = kernel.client.fence()
+        try:
+            while message := await self._next(kernel, fence, _FENCE_TIMEOUT):
+                if message.kind == "status" and message.content.get("execution_state") == "idle":
+                    return
+        finally:
+            kernel.client.forget(fence)
 
     def _counted(self, event: dict[str, Any]) -> dict[str, Any]:
         """``event`` with the number of the client's executions where the kernel counts ours as well."""

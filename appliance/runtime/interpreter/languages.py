@@ -33,6 +33,8 @@ class Language:
     """Code that applies changes and shows nothing."""
     counts_silent: bool = False
     """Whether the kernel counts silent requests as executions, which clients must not see."""
+    late_results: bool = False
+    """Whether the kernel may publish a cell's result after its reply and its idle state, as Deno does."""
 
 
 def get(name: str) -> Language:
@@ -77,8 +79,8 @@ def _java(changes: Changes) -> str:
 
 _LANGUAGES: Final = {
     PYTHON: Language(("python3",), _python),
-    "javascript": Language(("javascript", "deno"), _javascript),
-    "typescript": Language(("javascript", "deno"), _javascript),
+    "javascript": Language(("javascript", "deno"), _javascript, late_results=True),
+    "typescript": Language(("javascript", "deno"), _javascript, late_results=True),
     "bash": Language(("bash",), _bash),
     "r": Language(("ir", "r"), _r),
     "java": Language(("java",), _java, counts_silent=True),
