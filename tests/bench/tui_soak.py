@@ -36,26 +36,20 @@ def fleet(objects: int) -> list[Change]:
     return changes
 
 
-def churn(source: FixedSource, dice: random.Random, number: int, serial: int) -> None:
-    """Deliveries, ends and newcomers in equal parts, so that the fleet keeps its size."""
-    keys = list(source.world.sandboxes) if serial % 50 == 0 or not _KEYS else _KEYS
-    _KEYS[:] = keys
+def churn(source: FixedSource, dice: random.Random, number: int, serial: int, size: int) -> None:
+    """Deliveries, ends and newcomers, so that the fleet keeps its size."""
+    sandboxes = source.world.sandboxes
     for index in range(number):
-        row = source.world.sandboxes.get(dice.choice(keys))
-        if row is None:
-            continue
+        key = source.world.order[dice.randrange(len(sandboxes))]
+        row = sandboxes[key]
         name, template = row.key[1], row.template
-        match index % 3:
-            case 0 if row.member:
-                change = put(source.at, sandbox(name, pool=template, claimed=source.at, version=serial + 2))
-            case 1:
-                change = gone(source.at, row.source)
-            case _:
-                change = put(source.at, sandbox(f"{template}-n{serial}-{index}", at=source.at, pool=template))
+        if len(sandboxes) > size:
+            change = gone(source.at, row.source)
+        elif index % 3 == 0 and row.member:
+            change = put(source.at, sandbox(name, pool=template, claimed=source.at, version=serial + 2))
+        else:
+            change = put(source.at, sandbox(f"{template}-n{serial}-{index}", at=source.at, pool=template))
         source.world.apply(change)
-
-
-_KEYS: list[tuple[str, str]] = []
 
 
 async def soak(arguments: argparse.Namespace) -> None:
@@ -76,7 +70,7 @@ async def soak(arguments: argparse.Namespace) -> None:
         for frame in range(arguments.frames):
             source.at += FRAME
             begun = time.process_time()
-            churn(source, dice, round(arguments.rate * FRAME), frame)
+            churn(source, dice, round(arguments.rate * FRAME), frame, arguments.objects)
             deck.frame()
             await pilot.pause(0)
             costs.append(time.process_time() - begun)
