@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -91,6 +92,7 @@ def hash_of(value: Any, salt: int = 0) -> str:
     return "".join(_SAFE[byte % len(_SAFE)] for byte in str(number).encode())
 
 
+@lru_cache(maxsize=256)
 def fnv32a(data: bytes) -> int:
     """The 32-bit FNV-1a hash."""
     value = 0x811C9DC5

@@ -142,7 +142,8 @@ class SandboxController:
         place = pod.spec.node_name if pod is not None else sandbox.status.node_name
         node = self._world.nodes.get(None, place) if place else None
         trouble = self._troubles.get(sandbox.key)
-        upgrade = upgrade_name(self._world, sandbox)
+        by_policy = sandbox.spec.upgrade_policy is not None or sandbox.status.phase == Phase.UPGRADING
+        upgrade = upgrade_name(self._world, sandbox) if by_policy else ""
         return Seen(
             sandbox=sandbox,
             pod=pod,
