@@ -18,7 +18,10 @@ import pytest
 import roots
 from boxes import RunningBox, free_port
 from e2b_code_interpreter import Sandbox
-from imagefile import built_image
+from imagefile import build, built_image
+from pyzfile import base_python, built, clean_environment
+
+from appliance import __version__
 
 pytestmark = pytest.mark.box
 ROLE_MODULES = (
@@ -130,6 +133,66 @@ def test_the_bill_of_materials_names_what_is_inside(root: Path, settings: dict[s
     names = {component["name"] for component in bill["components"]}
     assert {"cpython", "aiohttp", "libc.so.6"} <= names
     assert (root / "etc/ssl/certs/ca-certificates.crt").stat().st_size > 10_000
+
+
+def layers(archive: Path) -> list[str]:
+    """Digests of the layers, the base first."""
+    found: list[str] = json.loads(member(archive, "manifest.json"))[0]["Layers"]
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_the_same_file_gives_the_same_image_and_a_new_version_one_small_layer(archive: Path, tmp_path: Path) -> None:
+    """Built again: the same bytes. Built by a file with a changed application: all layers but the last are the same."""
+    build(tmp_path / "again.tar")
+    assert (tmp_path / "again.tar").read_bytes() == archive.read_bytes()
+    place = {"SHIV_ROOT": str(tmp_path / "cache")}
+    command = [base_python(), str(built())]
+    subprocess.run([*command, "--version"], env=clean_environment(tmp_path, **place), check=True, timeout=60)
+    version = next((tmp_path / "cache").glob("*/site-packages/appliance/__init__.py"))
+    version.write_text(version.read_text().replace(__version__, "9.9.9"))
+    newer = tmp_path / "newer.tar"
+    command += ["image", "build", "-o", str(newer)]
+    subprocess.run(command, env=clean_environment(tmp_path, **place), check=True, timeout=280)
+    before, after = layers(archive), layers(newer)
+    assert before[:-1] == after[:-1]
+    assert before[-1] != after[-1]
+    assert len(member(newer, after[-1])) < 4_000_000
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    """What cannot be built here is said, with what can, and nothing is written."""
+    command = [base_python(), str(built()), "image", "build", "--arch", "arm64", "-o", str(tmp_path / "x.tar")]
+    done = subprocess.run(
+        command, env=clean_environment(tmp_path), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "--arch: arm64 cannot be built here" in done.stderr
+    assert not (tmp_path / "x.tar").exists()
+
+
+def test_the_box_refuses_a_damaged_copy(archive: Path, tmp_path: Path) -> None:
+    """Truncated or changed, the built archive is named and not loaded by ``appliance image load``."""
+    data = archive.read_bytes()
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 1
+    for name, contents in {"half.tar": data[: len(data) // 2], "changed.tar": bytes(changed)}.items():
+        (tmp_path / name).write_bytes(contents)
+        command = [
+            base_python(),
+            str(built()),
+            "image",
+            "load",
+            "--data-dir",
+            str(tmp_path / "d"),
+            str(tmp_path / name),
+        ]
+        done = subprocess.run(
+            command, env=clean_environment(tmp_path), capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 1
+        assert name in done.stderr
+    assert not (tmp_path / "d").exists()
 
 
 def started_in(root: Path, other: Path, *words: str) -> dict[str, Any]:

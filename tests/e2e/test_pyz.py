@@ -14,7 +14,10 @@ from boxes import free_port
 from e2b_code_interpreter import Sandbox
 from pyzfile import base_python, built, clean_environment
 
-COMMANDS = ("env", "kubeconfig", "status", "apply", "image", "install", "inject")
+from appliance.api.kinds import OURS
+from appliance.commands import MODULES
+
+COMMANDS = (*(name for name in MODULES if name != "box"), "env", "kubeconfig", "status", "apply", "inject", "uninstall")
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +52,15 @@ def test_it_fits_and_says_who_it_is(away: Path) -> None:
     assert done.stdout.startswith("appliance ")
 
 
+@pytest.mark.timeout(240)  # compiles all of it
 def test_every_role_and_command_is_in_it(away: Path) -> None:
     """All entry points import from the file's own tree: nothing a role needs was pruned."""
     code = (
         "import appliance.box.main, appliance.box.apply, appliance.box.status, appliance.embedded.apiserver.main\n"
         "import appliance.embedded.node.main, appliance.embedded.node.template, appliance.controller.main\n"
         "import appliance.manager.main, appliance.runtime.server, appliance.runtime.main, appliance.api.crds\n"
-        "import tui.main, tui.app, appliance.image.build, appliance.install.command\n"
+        "import tui.main, tui.app, appliance.image.build, appliance.install.command, appliance.install.apply\n"
+        "import appliance.install.chart, appliance.bundle.pack, appliance.bundle.load, appliance.doctor.command\n"
         "from kubernetes.aio.config import load_kube_config, load_incluster_config\n"
         "from appliance.runtime import supervisor; supervisor.preload()\n"
         "import pip, json; print(json.dumps(appliance.__file__))"
@@ -68,12 +73,21 @@ def test_every_role_and_command_is_in_it(away: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr
     assert Path(json.loads(done.stdout)).is_relative_to(tree)
     for command in COMMANDS:
         assert run(away, command, "--help").returncode == 0
+
+
+def test_it_installs_and_looks_by_itself(away: Path) -> None:
+    """Rendering and the doctor need nothing but the file: manifests with every CRD, and a verdict on this machine."""
+    done = run(away, "install", "--domain", "sbx.example", "--ingress")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\nkind: CustomResourceDefinition") == len(OURS)
+    looked = run(away, "doctor", "--machine-only", "--json", "--data-dir", str(away / "d"))
+    assert {"machine.python", "machine.kernel"} <= {one["check"] for one in json.loads(looked.stdout)["findings"]}
 
 
 def test_a_truncated_file_does_not_start(away: Path, tmp_path: Path) -> None:

@@ -30,4 +30,4 @@ def build(target: Path, file: Path | None = None) -> None:
     """``appliance.pyz image build``, from an empty home."""
     with tempfile.TemporaryDirectory() as home:
         command = [base_python(), str(file or built()), "image", "build", "-o", str(target)]
-        subprocess.run(command, env=clean_environment(Path(home)), check=True, timeout=180, cwd=home)
+        subprocess.run(command, env=clean_environment(Path(home)), check=True, timeout=280, cwd=home)
