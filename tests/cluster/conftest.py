@@ -28,7 +28,7 @@ def cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
         if kind == "node":
             if reason := cluster.missing():
                 pytest.skip(reason)
-            node = RealNode(work / "node")
+            node = RealNode(work / work.name)  # its control groups are named after it
             stack.callback(node.down)
             installed = roles.start(node, work)
         elif kind == "up":

@@ -72,6 +72,7 @@ class RealNode:
         self.assets = Path(os.environ.get("KUBEBUILDER_ASSETS", ""))
         self._detached = detached
         self._tls: ssl.SSLContext | None = None
+        self._children: list[subprocess.Popen[bytes]] = []
 
     # Up and down ----------------------------------------------------------------------------------------------------
 
@@ -123,7 +124,11 @@ class RealNode:
             if _is_ours(outer, self.layout.root):
                 for child in Path(f"/proc/{outer}/task/{outer}/children").read_text().split():
                     os.kill(int(child), signal.SIGKILL)
-                _gone(outer)
+                if not self._children:  # another process's node
+                    _gone(outer)
+        for process in self._children:  # unshare, and the relays, which end with the node
+            process.wait(30)
+        self._children.clear()
         groups.remove(self.layout.cgroup)
         shutil.rmtree(self.layout.root, ignore_errors=True)
 
@@ -139,7 +144,7 @@ class RealNode:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
                 cwd=self.layout.root,
             )  # fmt: skip
-        self._process = process
+        self._children.append(process)
         (self.layout.root / "unshare.pid").write_text(str(process.pid))
         self._wait("init", lambda: self.layout.control.exists() or process.poll() is not None)
         if process.poll() is not None:
@@ -235,10 +240,11 @@ class RealNode:
         said.unlink(missing_ok=True)
         script = Path(__file__).with_name("relay.py")
         with (self.layout.logs / f"relay-{name}.log").open("w") as log:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-I", str(script), str(self.pid), str(said), f"{name}={host}:{port}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+        self._children.append(process)
         self._wait(f"relay-{name}", said.exists, 30.0)
         if name == "api":
             self.layout.kubeconfig.write_text(pki.kubeconfig(self.layout, "admin", f"https://{self.address('api')}"))
