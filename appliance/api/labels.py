@@ -92,6 +92,8 @@ EGRESS: Final = "appliance.agents.kruise.io/egress"
 NODE_FREEZER: Final = "appliance.agents.kruise.io/freezer"
 """Node label: ``cgroup`` or ``signals`` (how) when the node obeys DESIRED_STATE; absent elsewhere (the runtime's
 /freeze is used)."""
+NODE_NETWORK_POLICY: Final = "appliance.agents.kruise.io/network-policy"
+"""Node label ``true``: the node enforces what EGRESS and ALLOW_INTERNET ask for, and confirms it on the pod."""
 NODE_KEEPS_FILES: Final = "appliance.agents.kruise.io/keeps-files"
 """Node label: ``true`` when the node can end a pod's processes and boot it again on its files."""
 PAUSE_CONTENTS: Final = "appliance.agents.kruise.io/pause-contents"

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 
 from appliance.api.kinds import NODE
-from appliance.api.labels import NODE_KEEPS_FILES
+from appliance.api.labels import NODE_KEEPS_FILES, NODE_NETWORK_POLICY
 from appliance.kube.cluster import Cluster
 from appliance.manager.errors import unsupported
 
 REMEMBERED = 30.0
 """Seconds."""
-_WHY = "no node of this cluster can end a sandbox's processes and keep its files"
+_NO_FILES = "no node of this cluster can end a sandbox's processes and keep its files"
+_NO_NETWORK = "no node of this cluster enforces network restrictions (with --isolation=process none does)"
 
 
 class Abilities:
@@ -21,12 +22,22 @@ class Abilities:
     def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
         self._clock = clock
-        self._known: tuple[float, bool] | None = None
+        self._known: dict[str, tuple[float, bool]] = {}
 
     async def require_file_pauses(self, option: str) -> None:
         """Raise Fault 400 naming ``option`` where a pause cannot keep files without memory; KubeError."""
-        if self._known is None or self._clock() - self._known[0] > REMEMBERED:
-            found = await self._cluster.list(NODE, None, label_selector=f"{NODE_KEEPS_FILES}=true", limit=1)
-            self._known = self._clock(), bool(found.items)
-        if not self._known[1]:
-            raise unsupported(option, _WHY)
+        if not await self._some(NODE_KEEPS_FILES):
+            raise unsupported(option, _NO_FILES)
+
+    async def require_network(self, option: str) -> None:
+        """Raise Fault 400 naming ``option`` where nothing can be closed to a sandbox; KubeError."""
+        if not await self._some(NODE_NETWORK_POLICY):
+            raise unsupported(option, _NO_NETWORK)
+
+    async def _some(self, label: str) -> bool:
+        """Whether some node says ``true``."""
+        known = self._known.get(label)
+        if known is None or self._clock() - known[0] > REMEMBERED:
+            found = await self._cluster.list(NODE, None, label_selector=f"{label}=true", limit=1)
+            known = self._known[label] = self._clock(), bool(found.items)
+        return known[1]

@@ -39,9 +39,9 @@ def test_plain_processes_do_everything_but_isolate(
     with Sandbox.create(template="code-interpreter", timeout=120) as one, Sandbox.create(
         template="code-interpreter", timeout=120
     ) as other:  # fmt: skip
-        with pytest.raises(SandboxException, match=r"400.*network restrictions are not supported.*isolation=process"):
+        with pytest.raises(SandboxException, match=r"400.*no node of this cluster enforces.*isolation=process"):
             Sandbox.create(template="code-interpreter", allow_internet_access=False)
-        with pytest.raises(SandboxException, match=r"400.*network restrictions are not supported.*isolation=process"):
+        with pytest.raises(SandboxException, match=r"400.*no node of this cluster enforces.*isolation=process"):
             one.update_network({"deny_out": ["203.0.113.0/24"]})
         assert not one.get_info().network
         one.update_network({})

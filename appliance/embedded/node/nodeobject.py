@@ -96,6 +96,7 @@ class NodeObject:
             "kubernetes.io/arch": arch,
             labels.NODE_FREEZER: "cgroup" if self._isolated else "signals",
             labels.NODE_KEEPS_FILES: "true" if self._isolated else None,
+            labels.NODE_NETWORK_POLICY: "true" if self._isolated else None,
         }
 
     def _status(self, facts: dict[str, tuple[str, str, str]]) -> Json:

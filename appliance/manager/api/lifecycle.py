@@ -116,6 +116,8 @@ async def set_network(sandbox_id: str) -> Response:
     wired = services()
     entry, _ = await wired.entry(sandbox_id)
     body = await read(NetworkUpdate, optional=True)
+    if body.deny_out or body.allow_internet_access is False:
+        await wired.abilities.require_network("network")
     await wired.lifecycle.set_network(entry, body)
     return nothing()
 

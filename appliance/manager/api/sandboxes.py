@@ -36,6 +36,8 @@ async def _create(*, v2: bool) -> Response:
     planned = create.plan(body, v2=v2, now=wired.now(), max_timeout=wired.settings.max_timeout)
     if not planned.options.auto_pause_memory:
         await wired.abilities.require_file_pauses("autoPauseMemory: false")
+    if planned.network.egress or not planned.network.internet:
+        await wired.abilities.require_network("network" if body.network else "allow_internet_access: false")
     header = request.headers.get("Idempotency-Key")
     if header is None:
         entry = await wired.creator.create(key, body.template_id, planned)

@@ -381,6 +381,8 @@ async def world(settings: ManagerSettings, tmp_path: Path) -> AsyncIterator[Worl
         file.write_text(made.key + "\n")
         await made.keys.adopt(file, name="initial", team="default")
         await made.add_pool("python", 3)
+        enforcing = {"metadata": {"name": "enforcing", "labels": {labels.NODE_NETWORK_POLICY: "true"}}}
+        await made.cluster.create(NODE, None, enforcing)
         yield made
         await made.engine.drain()
         await made.logs.drain()

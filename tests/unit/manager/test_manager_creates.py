@@ -107,6 +107,22 @@ async def test_no_internet_is_confirmed_by_the_node(world: Any, body: dict[str, 
         assert egress_of(one.get("labels", {}), one.get("annotations", {})) == CLOSED
 
 
+@pytest.mark.parametrize("body", [{"allow_internet_access": False}, {"network": {"denyOut": ["0.0.0.0/0"]}}])
+async def test_a_cluster_that_enforces_nothing_refuses_by_name(world: Any, body: dict[str, Any]) -> None:
+    """On create and on update a 400 that names the option, and nothing is taken; opening stays allowed."""
+    world.cluster.objects.pop(("nodes", "", "enforcing"))
+    made = await world.create()
+    stock = world.engine.stock("default", "python")
+    for method, path, sent in (
+        ("POST", "/v2/sandboxes", {"templateID": "python", **body}),
+        ("PUT", f"/sandboxes/{made['sandboxID']}/network", {**body.get("network", body)}),
+    ):
+        answer = await world.call(method, path, json=sent)
+        assert answer.status_code == 400
+        assert "no node of this cluster enforces" in (await answer.get_json())["message"]
+    assert world.engine.stock("default", "python") == stock
+
+
 REFUSED_UPDATES = [
     ({"denyOut": ["example.com"]}, "denyOut: expected an IP address"),
     ({"denyOut": ["not-a-cidr"]}, "denyOut: expected an IP address"),

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import zmq
-from ipykernel.iostream import IOPubThread, OutStream
+from ipykernel.iostream import IOPubThread
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQInteractiveShell
@@ -32,6 +32,7 @@ from zmq.eventloop.zmqstream import ZMQStream
 
 from appliance.runtime.interpreter.pykernel import commands
 from appliance.runtime.interpreter.pykernel.capture import DescriptorCapture
+from appliance.runtime.interpreter.pykernel.streams import LineStream
 from appliance.runtime.supervise.messages import Connection
 
 CONFIG: Final = {
@@ -44,8 +45,6 @@ CONFIG: Final = {
 }
 """Traitlets configuration. No colour, no elided lists: contract §3.5. One output thread makes the sleep unnecessary."""
 _LINGER_MS: Final = 1000
-_FLUSH_SECONDS: Final = 0.02
-"""How long a print may wait for company; ipykernel's own 0.2 s is felt by who watches a stream."""
 
 
 class LazyProfile(ProfileDir):  # type: ignore[misc]
@@ -188,8 +187,7 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
     def _redirect_streams(self) -> None:
         self.capture = self.kernel.capture = DescriptorCapture()
         for name in ("stdout", "stderr"):
-            stream = OutStream(self.session, self.iopub_thread, name, watchfd=False)
-            stream.flush_interval = _FLUSH_SECONDS
+            stream = LineStream(self.session, self.iopub_thread, name, watchfd=False)
             # What asks for the descriptor (subprocess, faulthandler) gets the captured one.
             stream._original_stdstream_copy = {"stdout": 1, "stderr": 2}[name]
             setattr(sys, name, stream)
