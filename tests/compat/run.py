@@ -74,7 +74,7 @@ def started_box() -> Iterator[tuple[RunningBox, str]]:
     )
     tls = f"127.0.0.1:{free_port()}"
     extra = ("--domain", "sbx.test", "--tls-listen", tls, "--dns-listen", f"{resolver}:53")
-    box = launch(directory, pool=4, extra=extra)
+    box = launch(directory, pool=8, extra=extra)
     try:
         box.wait_ready()
         yield box, resolver

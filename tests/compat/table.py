@@ -70,6 +70,12 @@ def regressions(before: Cells, now: Cells) -> list[str]:
     return lost
 
 
+def lost(before: Cells, now: Cells, pinned: dict[str, str]) -> bool:
+    """Whether a release directory (client → version) has lost a cell."""
+    own = {client: {version: now[client][version]} for client, version in pinned.items()}
+    return bool(regressions(before, own))
+
+
 def render(cells: Cells) -> str:
     """The tables and their footnotes."""
     notes: list[str] = []

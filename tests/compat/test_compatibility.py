@@ -19,8 +19,13 @@ def test_no_cell_that_worked_is_lost() -> None:
     """Every pinned release of every client runs its features against one box; each ✓ of the table is seen again."""
     if "APPLIANCE_TEST_COMPAT" not in os.environ:
         pytest.skip("APPLIANCE_TEST_COMPAT is unset; packaging/compat.sh --install installs the releases and prints it")
-    cells = run.measure([], Path(os.environ["APPLIANCE_TEST_COMPAT"]), brief=True)
-    assert table.regressions(table.read(), cells) == []
+    cache = Path(os.environ["APPLIANCE_TEST_COMPAT"])
+    before = table.read()
+    cells = run.measure([], cache, brief=True)
+    again = [place.name for place in sorted(RELEASES.iterdir()) if table.lost(before, cells, run.pinned(place))]
+    if again:  # alone on the box: a crowded machine is not a lost feature
+        cells = run.measure(again, cache, at_once=1, brief=True)
+    assert table.regressions(before, cells) == []
 
 
 def test_the_documents_are_what_the_results_say() -> None:
