@@ -227,6 +227,7 @@ def test_the_runtime_starts_beside_a_single_static_program(root: Path, tmp_path:
     assert said["said"] == "static"
 
 
+@pytest.mark.debian
 @pytest.mark.timeout(900)  # the first run makes the root with debootstrap
 def test_the_runtime_starts_in_debian(root: Path, tmp_path: Path) -> None:
     """In what debootstrap makes, programs of the image run with their own libc: nothing of ours leaks to them."""
@@ -237,6 +238,7 @@ def test_the_runtime_starts_in_debian(root: Path, tmp_path: Path) -> None:
     assert "/mnt/agent-runtime/lib" not in said["said"]
 
 
+@pytest.mark.debian
 @pytest.mark.timeout(900)
 def test_the_runtime_starts_over_an_older_libc_without_a_shell(root: Path, tmp_path: Path) -> None:
     """The image's libc is older than the one our interpreter was linked against, and there is no shell at all."""
