@@ -62,10 +62,15 @@ def claim_patch(request: ClaimRequest, attempt: Attempt, now: datetime) -> dict[
             "annotations": {**request.annotations, **own_annotations},
             "ownerReferences": [],
         },
-        "spec": {
-            "shutdownTime": times.format(request.shutdown_at) if request.shutdown_at else None,
-            "pauseTime": times.format(request.pause_at) if request.pause_at else None,
-        },
+        "spec": timers(request),
+    }
+
+
+def timers(request: ClaimRequest) -> dict[str, str | None]:
+    """The part of ``spec`` that ends or pauses the sandbox."""
+    return {
+        "shutdownTime": times.format(request.shutdown_at) if request.shutdown_at else None,
+        "pauseTime": times.format(request.pause_at) if request.pause_at else None,
     }
 
 

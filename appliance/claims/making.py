@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from appliance.api import conditions
+from appliance.api import conditions, kinds
 from appliance.api.conditions import Phase
 from appliance.api.structs import Sandbox, SandboxSet
 from appliance.claims import delivery
@@ -81,8 +81,8 @@ class Maker:
 
     async def _make_one(self, request: ClaimRequest, course: Course) -> Taken:
         owner = await self._with_revision(request)
-        attempt = Attempt()
-        patch = delivery.claim_patch(request, attempt, self._clock())
+        attempt, grace = Attempt(), self._grace(request)
+        patch = delivery.claim_patch(request.later(grace), attempt, self._clock())
         if request.update is not None:
             revision = owner.status.current_revision
             patch["spec"] |= await self._updater.divergence(owner.namespace, revision, request.update)
@@ -96,11 +96,28 @@ class Maker:
         try:
             self._sandboxes.observe(sandbox)
             ready = await self._until_ready(sandbox, request)
+            if grace:
+                ready = await self._begin_life(ready, request, time.perf_counter() - course.started)
         except BaseException:
             self._abandonment.give_up(sandbox, attempt, request)
             raise
         course.ready = time.perf_counter()
         return Taken(ready, attempt, "created")
+
+    def _grace(self, request: ClaimRequest) -> float:
+        """Seconds that a life is made longer which might be over before the sandbox is ready; 0 for all others."""
+        first = min((end for end in (request.shutdown_at, request.pause_at) if end is not None), default=None)
+        limit = request.ready_timeout or self._settings.ready_timeout
+        if first is None or not request.life_from_delivery:
+            return 0.0
+        return limit if (first - self._clock()).total_seconds() < limit else 0.0
+
+    async def _begin_life(self, sandbox: Sandbox, request: ClaimRequest, waited: float) -> Sandbox:
+        """Take the grace back: the life that was asked for begins now. Nobody else knows the sandbox yet."""
+        patch = {"spec": delivery.timers(request.later(waited))}
+        begun = await self._cluster.patch(kinds.SANDBOX, sandbox.namespace, sandbox.name, patch)
+        self._sandboxes.observe(begun)
+        return begun
 
     async def _with_revision(self, request: ClaimRequest) -> SandboxSet:
         """A set of the template whose controller has made a revision; a set that was just applied is waited for."""

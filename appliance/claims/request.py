@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
 from appliance.api.structs import Sandbox
@@ -28,6 +28,8 @@ class ClaimRequest:
     """Handed to the runtime's /init and kept in a Secret, never in an annotation."""
     shutdown_at: datetime | None = None
     pause_at: datetime | None = None
+    life_from_delivery: bool = False
+    """The times were counted from the request; a sandbox that had to be made first gets them from its delivery."""
     create_on_no_stock: bool = True
     skip_init: bool = False
     timeout: float = 60.0
@@ -42,6 +44,15 @@ class ClaimRequest:
     """Keep a sandbox whose delivery failed, labelled ``RESERVED_FAILED``, instead of deleting it."""
     update: Update | None = None
     """Image and resources that differ from the template's."""
+
+    def later(self, seconds: float) -> ClaimRequest:
+        """The same with both times moved."""
+        by = timedelta(seconds=seconds)
+        return replace(
+            self,
+            shutdown_at=self.shutdown_at and self.shutdown_at + by,
+            pause_at=self.pause_at and self.pause_at + by,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,6 +75,7 @@ class Plan:
             skip_init=extensions.skip_init,
             timeout=extensions.claim_timeout or 60.0,
             ready_timeout=extensions.ready_timeout,
+            life_from_delivery=True,
             secure=self.options.secure,
             update=extensions.update,
             noted=self.options.request is None,  # with an idempotency key the client comes back for it

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
-from appliance.api import labels
+from appliance.api import labels, times
 from appliance.api.ids import access_token
 from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock, SandboxFailed, TemplateNotFound
 from appliance.kube import errors
@@ -113,6 +114,21 @@ async def test_cold_creation_refers_to_the_revision_and_embeds_nothing(bench, as
     bench.ready(made["metadata"]["name"], "10.1.1.1")
     claimed = await claim
     assert claimed.how == "created" and bench.runtime.inits[0][0] == "10.1.1.1"
+
+
+@pytest.mark.parametrize(("life", "from_delivery", "moved"), [(5, True, True), (5, False, False), (900, True, False)])
+async def test_a_short_life_begins_with_the_delivery(bench, ask, life, from_delivery, moved):
+    """A sandbox that is made first must not end while it starts; long lives and absolute times are written once."""
+    bench.stock(0)
+    engine = await bench.engine(ready_timeout=60.0)
+    end = times.now() + timedelta(seconds=life)
+    claim = asyncio.create_task(engine.claim(ask(shutdown_at=end, life_from_delivery=from_delivery)))
+    made = await _appears(bench)
+    bench.ready(made["metadata"]["name"], "10.1.1.1")
+    claimed = await claim
+    first, last = times.parse(made["spec"]["shutdownTime"]), times.parse(claimed.sandbox.spec.shutdown_time)
+    assert first - end.replace(microsecond=0) == timedelta(seconds=60 if moved else 0)
+    assert timedelta(0) <= last - end.replace(microsecond=0) < timedelta(seconds=60)
 
 
 async def test_cold_creation_that_fails_leaves_nothing(bench, ask):
