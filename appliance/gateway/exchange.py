@@ -120,6 +120,18 @@ class Exchange:
             self.refuse(errors.reserved(target.path.partition(b"?")[0].decode("latin-1")))
             return
         answer = self._hub.routes.resolve(target.sandbox_id, target.port)
+        known = answer is not Refusal.NOT_FOUND
+        if (not known or _liveness(target)) and self._hub.may_ask(target.sandbox_id, known=known):
+            self._task = self._hub.loop.create_task(self._guarded(lambda: self._refreshed(target)))
+        else:
+            self._decided(target, answer)
+
+    async def _refreshed(self, target: SandboxTarget) -> None:
+        await self._hub.refresh(target.sandbox_id)
+        self._task = None
+        self._decided(target, self._hub.routes.resolve(target.sandbox_id, target.port))
+
+    def _decided(self, target: SandboxTarget, answer: Route | Refusal) -> None:
         if isinstance(answer, Route):
             self._register(target.sandbox_id)
             self._routed(target, answer)
@@ -372,6 +384,11 @@ class Exchange:
     def upstream_eof(self) -> bool:
         """Raw splice: the upstream has said everything; True keeps the other direction open."""
         return self.client.finish_sending()
+
+
+def _liveness(target: SandboxTarget) -> bool:
+    """Whether the answer tells a client that the sandbox lives: it must not come from a memory that is behind."""
+    return target.port == PORT_ENVD and target.path.partition(b"?")[0] == b"/health"
 
 
 def _framing(request: RequestHead) -> Body | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from appliance.gateway.exchange import Exchange
 
 log = logging.getLogger("appliance.gateway")
+
+_ASKS_PER_SECOND = 50
+"""Questions to the cluster about single sandboxes, of all clients together."""
+_UNKNOWN_KEPT = 1024
+"""Ids remembered for a second because the cluster did not know them."""
 
 
 class Hub:
@@ -55,6 +61,31 @@ class Hub:
         """Told once for each numbered request of the control API whether its answer reached a client that was there."""
         self._receipts = itertools.count(1)
         self._wakes: dict[str, asyncio.Task[Problem | None]] = {}
+        self._unknown: dict[str, float] = {}
+        self._asked: deque[float] = deque(maxlen=_ASKS_PER_SECOND)
+
+    def may_ask(self, sandbox_id: str, *, known: bool) -> bool:
+        """Whether the cluster should be asked about this id: not twice a second for nothing, nor for a flood of ids."""
+        now = self.loop.time()
+        if len(self._asked) == _ASKS_PER_SECOND and now - self._asked[0] < 1.0:
+            return False
+        if not known:
+            if sandbox_id in self._unknown and now - self._unknown[sandbox_id] < 1.0:
+                return False
+            self._unknown.pop(sandbox_id, None)
+            self._unknown[sandbox_id] = now
+            if len(self._unknown) > _UNKNOWN_KEPT:
+                del self._unknown[next(iter(self._unknown))]
+        self._asked.append(now)
+        return True
+
+    async def refresh(self, sandbox_id: str) -> None:
+        """What the cluster knows of one sandbox, or after a second what this process knows."""
+        try:
+            async with asyncio.timeout(1.0):
+                await self.routes.refresh(sandbox_id)
+        except TimeoutError:
+            return
 
     def receipt(self) -> str | None:
         """A number for one request, if anybody wants to know what becomes of its answer."""

@@ -70,6 +70,14 @@ class Routes(Protocol):
         """Whether this caller may wake the sandbox; from memory, never raises. False is answered 403."""
         ...
 
+    async def refresh(self, sandbox_id: str) -> None:
+        """Learn from the cluster what is true of one sandbox now; ``resolve`` answers by it afterwards. Never raises.
+
+        With several gateways, each one's memory is a moment behind the others' writes. The gateway asks where that
+        moment matters: for ids it does not know, and for ``GET /health``, by which clients tell who is alive.
+        """
+        ...
+
     async def wake(self, sandbox_id: str) -> bool:
         """Resume a paused sandbox; True once it is routable, False when traffic may not wake it.
 

@@ -34,7 +34,7 @@ class Finder:
         self._sandboxes = sandboxes
         self._roster = roster
         self._namespace = namespace
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._asking: dict[str, asyncio.Task[bool | None]] = {}
 
     async def find(self, key: ApiKey, sandbox_id: str) -> tuple[Entry, Run]:
         """The sandbox that the key may see, running or paused. Raises Fault 404 for anything else."""
@@ -50,6 +50,19 @@ class Finder:
             raise sandbox_not_found(sandbox_id)
         return entry, run
 
+    async def refresh(self, sandbox_id: str) -> None:
+        """Have the roster say what the cluster says of one id now, not what the last event said. Never raises.
+
+        What another manager made a moment ago is found, what another killed is not any more.
+        """
+        known = sandbox_id.partition("-")[0]
+        if self._roster.was_killed(known) or not _ID.fullmatch(known):
+            return
+        before = self._roster.get(known)
+        there = await self._ask(known)
+        if there is False and before is not None and self._roster.get(known) is before:
+            self._roster.bury(before.sandbox)
+
     async def by_request(self, digest: str) -> tuple[Entry, Run] | None:
         """The living sandbox that an idempotent request made, through whichever manager."""
         entry = self._roster.by_request(digest)
@@ -58,20 +71,21 @@ class Finder:
             entry = self._roster.by_request(digest)
         return None if entry is None else (entry, self._roster.run_of(entry))
 
-    async def _ask(self, sandbox_id: str) -> None:
+    async def _ask(self, sandbox_id: str) -> bool | None:
         task = self._asking.get(sandbox_id)
         if task is None:
             task = asyncio.create_task(self._fetch(f"{SANDBOX_ID}={sandbox_id}"))
             self._asking[sandbox_id] = task
             task.add_done_callback(lambda _: self._asking.pop(sandbox_id, None))
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
-    async def _fetch(self, selector: str) -> None:
-        """Bring the sandbox into the cache, if there is one; a cluster that does not answer adds nothing."""
+    async def _fetch(self, selector: str) -> bool | None:
+        """Bring the sandbox into the cache, if there is one. None: the cluster did not answer, nobody knows."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 found = await self._cluster.list(SANDBOX, self._namespace, label_selector=selector, limit=1)
         except (KubeError, TimeoutError):
-            return
+            return None
         for sandbox in found.items:
             self._sandboxes.observe(sandbox)
+        return bool(found.items)

@@ -127,7 +127,8 @@ async def _serve(
     roster = Roster(caches.sandboxes, seed=seed, now=times.now)
     lifecycle = Lifecycle(cluster, caches.sandboxes, roster, now=times.now)
     await undelivered.clear(pledges, roster, lifecycle)
-    routes = RosterRoutes(roster, lifecycle, min_resume_timeout=settings.min_resume_timeout, now=times.now)
+    finder = Finder(cluster, caches.sandboxes, roster, settings.namespace)
+    routes = RosterRoutes(roster, lifecycle, finder, min_resume_timeout=settings.min_resume_timeout, now=times.now)
     gateway = Gateway(settings.gateway, routes, settings.control_socket)
     roster.on_lost = gateway.reset
     receipts = Receipts(lifecycle.discard)
@@ -143,7 +144,6 @@ async def _serve(
     tasks.add(asyncio.create_task(sampler.run(), name="sampler"))
     sizer = Sizer(caches.sets, caches.templates)
     templates = Templates(caches.sets, sizer)
-    finder = Finder(cluster, caches.sandboxes, roster, settings.namespace)
     wired = Services(
         settings=settings,
         cluster=cluster,

@@ -17,6 +17,7 @@ from appliance.gateway.routes import Credentials, Refusal, Route
 from appliance.kube.errors import KubeError
 from appliance.manager.errors import Fault
 from appliance.manager.lifecycle import Lifecycle
+from appliance.manager.lookup import Finder
 from appliance.manager.roster import Entry, Roster
 from appliance.manager.runstate import Run, memory_lost
 from appliance.manager.signing import signed
@@ -28,9 +29,16 @@ class RosterRoutes:
     """``gateway.Routes`` over the roster; ``resolve`` is on the path of every proxied request."""
 
     def __init__(
-        self, roster: Roster, lifecycle: Lifecycle, *, min_resume_timeout: int, now: Callable[[], datetime]
+        self,
+        roster: Roster,
+        lifecycle: Lifecycle,
+        finder: Finder,
+        *,
+        min_resume_timeout: int,
+        now: Callable[[], datetime],
     ) -> None:
         self._now = now
+        self._finder = finder
         self._roster = roster
         self._lifecycle = lifecycle
         self._min_resume_timeout = min_resume_timeout
@@ -59,6 +67,10 @@ class RosterRoutes:
         if entry.token is None or _same(credentials.access_token, entry.token):
             return True
         return credentials.access_token is None and signed(entry.token, credentials, self._now())
+
+    async def refresh(self, sandbox_id: str) -> None:
+        """Ask the cluster about one id; ``resolve`` then answers by what it said."""
+        await self._finder.refresh(sandbox_id)
 
     async def wake(self, sandbox_id: str) -> bool:
         """Resume for traffic: the creation's time-out again, but not less than the configured minimum."""

@@ -106,6 +106,9 @@ def serve_gateway(port: int, upstream: int) -> None:
         def resolve(self, sandbox_id: str, port: int) -> Route | Refusal:
             return route
 
+        async def refresh(self, sandbox_id: str) -> None:
+            return None
+
         async def wake(self, sandbox_id: str) -> bool:
             return False
 

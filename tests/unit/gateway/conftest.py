@@ -93,6 +93,8 @@ class FakeRoutes:
         self.admit = True
         self.shown: list[Credentials] = []
         self.on_wake: Callable[[str], Awaitable[bool]] | None = None
+        self.refreshed: list[str] = []
+        self.on_refresh: Callable[[], None] | None = None
 
     def resolve(self, sandbox_id: str, port: int) -> Route | Refusal:
         found = self.table.get((sandbox_id, port))
@@ -101,6 +103,11 @@ class FakeRoutes:
     def admits(self, sandbox_id: str, port: int, credentials: Credentials) -> bool:
         self.shown.append(credentials)
         return self.admit
+
+    async def refresh(self, sandbox_id: str) -> None:
+        self.refreshed.append(sandbox_id)
+        if self.on_refresh is not None:
+            self.on_refresh()
 
     async def wake(self, sandbox_id: str) -> bool:
         self.wakes += 1

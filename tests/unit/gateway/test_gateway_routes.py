@@ -108,3 +108,35 @@ async def test_upstream_connections_are_reused(world, echo_handler, address):
     assert len(world.dials) == 1
     assert gateway.stats.reuses == 2
     assert gateway.stats.requests == {("sandbox", "2xx"): 3}
+
+
+async def test_an_id_made_elsewhere_a_moment_ago_is_asked_for(world, echo_handler, address):
+    """Another gateway's sandbox is reached by the very next request, before any event told of it."""
+    await world.serve(echo_handler)
+    route = world.routes.table.pop((ID, 8000))
+    world.routes.on_refresh = lambda: world.routes.table.__setitem__((ID, 8000), route)
+    await world.start()
+    assert (await world.ask(f"GET / HTTP/1.1\n{address}"))[0] == 200
+    assert world.routes.refreshed == [ID]
+
+
+async def test_an_id_that_nobody_knows_is_asked_for_once_a_second(world, address):
+    """However often clients come for it; and a flood of different ids is bounded too."""
+    gateway = await world.start()
+    for _ in range(5):
+        assert (await world.ask(f"GET / HTTP/1.1\n{address}"))[0] == 502
+    assert world.routes.refreshed == [ID]
+    assert sum(gateway._hub.may_ask(f"i{number}", known=False) for number in range(500)) < 50
+    assert len(gateway._hub._unknown) <= 1024
+
+
+async def test_health_is_answered_by_what_the_cluster_says_now(world, echo_handler, address):
+    """A sandbox that another gateway has just killed is not alive here; other paths cost no question."""
+    envd = address.replace("8000", "49983")
+    await world.serve(echo_handler, port=49983)
+    await world.start()
+    assert (await world.ask(f"GET /files HTTP/1.1\n{envd}"))[0] == 200
+    assert (await world.ask(f"GET /health HTTP/1.1\n{envd}"))[0] == 200
+    assert world.routes.refreshed == [ID]
+    world.routes.on_refresh = world.routes.table.clear
+    assert (await world.ask(f"GET /health HTTP/1.1\n{envd}"))[0] == 502

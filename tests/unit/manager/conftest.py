@@ -269,14 +269,14 @@ class World:
         self.roster = Roster(self.caches.sandboxes, seed=SEED, now=self.clock.now, on_lost=self.gateway.reset)
         self.lifecycle = Lifecycle(cluster, self.caches.sandboxes, self.roster, now=self.clock.now)
         wait = settings.min_resume_timeout
-        self.routes = RosterRoutes(self.roster, self.lifecycle, min_resume_timeout=wait, now=self.clock.now)
+        finder = Finder(cluster, self.caches.sandboxes, self.roster, None)
+        self.routes = RosterRoutes(self.roster, self.lifecycle, finder, min_resume_timeout=wait, now=self.clock.now)
         self.guests, self.teams, self.journal = Guests(session, self.clock.now), TeamMetrics(), Journal(self.clock.now)
         self.sampler = Sampler(self.roster, self.guests, self.teams, self.clock.now)
         self.logs = SandboxLogs(cluster, self.journal)
         self.roster.observers += [self.journal, self.sampler, self.logs]
         sizer = Sizer(self.caches.sets, self.caches.templates)
         templates = Templates(self.caches.sets, sizer)
-        finder = Finder(cluster, self.caches.sandboxes, self.roster, None)
         self.wired = Services(
             settings=settings,
             cluster=cluster,
