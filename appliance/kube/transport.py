@@ -8,6 +8,7 @@ Answers are asked for uncompressed: inside a cluster or a box, processor time is
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -25,6 +26,10 @@ _CONNECT_TIMEOUT = 10.0
 _CONNECTIONS = 256
 """Connections at once; requests beyond that wait for one, within their deadline."""
 
+_TLS_LINGERS = sys.version_info < (3, 12, 7) or (3, 13, 0) <= sys.version_info < (3, 13, 1)
+"""Whether this Python's asyncio leaves a closed TLS connection open until its peer says goodbye too (aiohttp's own list
+of versions). Watches end in mid-answer, so there are many of those: they are cut after two seconds, or at ``close``."""
+
 
 class Transport:
     """Requests and line streams over one connection pool. Use inside the event loop it was made in."""
@@ -34,7 +39,9 @@ class Transport:
         self._timeout = timeout
         self._metrics = metrics
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(
+                limit=_CONNECTIONS, keepalive_timeout=60, enable_cleanup_closed=_TLS_LINGERS
+            ),
             headers={"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT),
             cookie_jar=aiohttp.DummyCookieJar(),
