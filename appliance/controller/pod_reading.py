@@ -122,11 +122,16 @@ def restarts(pod: Pod) -> int:
 
 
 def restarted_after(pod: Pod, instant: datetime) -> bool:
-    """Whether a container that restarted is running since after ``instant``."""
+    """Whether a container that restarted may be running since after ``instant``.
+
+    Start times are whole seconds, cut off: within the second of ``instant`` the answer is yes, because a runtime that
+    is initialised twice does no harm, and one that is never initialised stays closed.
+    """
+    second = instant.replace(microsecond=0)
     for status in pod.status.container_statuses:
         running = status.state.running
         started = times.parse_or_none(running.started_at) if running is not None else None
-        if status.restart_count and started is not None and started > instant:
+        if status.restart_count and started is not None and started >= second:
             return True
     return False
 
