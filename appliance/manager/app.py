@@ -20,6 +20,7 @@ from appliance.manager.api import ANONYMOUS, BLUEPRINTS
 from appliance.manager.api.answers import json_response
 from appliance.manager.authentication import authenticate
 from appliance.manager.errors import Fault, from_kube
+from appliance.manager.keys import standing
 from appliance.manager.services import EXTENSION, Services, services
 
 PREFIX = "/kruise/api"
@@ -52,7 +53,10 @@ async def _begin() -> None:
     rule = request.url_rule
     if rule is None or rule.endpoint.rpartition(".")[2] in ANONYMOUS:
         return
-    g.key = authenticate(request.headers, services().keys)
+    keys = services().keys
+    g.key = authenticate(request.headers, keys)
+    if not g.key.admin:
+        standing.check(keys.standing(g.key.team), request.method)
 
 
 async def _finish(response: Response) -> Response:

@@ -161,6 +161,15 @@ class NewApiKey(Body):
     team_name: Name | None = None
 
 
+class UpdateTeam(Body):
+    """``PATCH /teams/{id}``: what is left out stays."""
+
+    model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="forbid")
+
+    blocked: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    banned: bool = False
+
+
 B = TypeVar("B", bound=Body)
 
 

@@ -28,7 +28,7 @@ from appliance.manager.network import Network
 from appliance.manager.options import Options
 from appliance.manager.roster import Entry
 from appliance.manager.runstate import FILESYSTEM
-from appliance.manager.templates import Templates
+from appliance.manager.templates import Templates, alias_used
 
 _ENV_NAME = re.compile(r"[^=\x00]{1,1024}")
 MAX_ENV_BYTES = 512 * 1024
@@ -102,6 +102,7 @@ def plan(body: NewSandbox, *, v2: bool, now: datetime, max_timeout: int) -> Plan
         public=wanted.public,
         mask_host=wanted.mask_host,
         return_ip=sorted_out.extensions.return_ip,
+        alias=alias_used(body.template_id),
     )
     timers = Timers()
     if not sorted_out.extensions.never_timeout:

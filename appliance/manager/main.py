@@ -36,6 +36,7 @@ from appliance.manager.create import Creator
 from appliance.manager.guest import Guests
 from appliance.manager.idempotency import Replays
 from appliance.manager.journal import Journal
+from appliance.manager.keys.standing import OPEN
 from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
 from appliance.manager.lookup import Finder
@@ -128,7 +129,14 @@ async def _serve(
     lifecycle = Lifecycle(cluster, caches.sandboxes, roster, now=times.now)
     await undelivered.clear(pledges, roster, lifecycle)
     finder = Finder(cluster, caches.sandboxes, roster, settings.namespace)
-    routes = RosterRoutes(roster, lifecycle, finder, min_resume_timeout=settings.min_resume_timeout, now=times.now)
+    routes = RosterRoutes(
+        roster,
+        lifecycle,
+        finder,
+        min_resume_timeout=settings.min_resume_timeout,
+        now=times.now,
+        may_start=lambda team: keys.standing(team) == OPEN,
+    )
     gateway = Gateway(settings.gateway, routes, settings.control_socket)
     roster.on_lost = gateway.reset
     receipts = Receipts(lifecycle.discard)

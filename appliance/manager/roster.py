@@ -55,6 +55,11 @@ class Entry:
         return own.get(labels.TEMPLATE) or own.get(labels.POOL, "")
 
     @property
+    def alias(self) -> str:
+        """Name by which the client asked for the template, else the template's own."""
+        return self.options.alias or self.template
+
+    @property
     def address(self) -> str:
         """IP of the sandbox's pod; empty when it has none."""
         status = self.sandbox.status

@@ -2,7 +2,7 @@
 
 Traffic wakes a sandbox only for a caller who could talk to it afterwards: envd of a secured sandbox wants its access
 token or a signed URL, user ports of a private one the traffic token (contract §1.10). What lost its memory in the
-pause is never woken by traffic; an explicit connect boots it.
+pause is never woken by traffic; an explicit connect boots it. Nor is anything of a team that is blocked or banned.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ class RosterRoutes:
         *,
         min_resume_timeout: int,
         now: Callable[[], datetime],
+        may_start: Callable[[str], bool] = lambda _team: True,
     ) -> None:
         self._now = now
+        self._may_start = may_start
         self._finder = finder
         self._roster = roster
         self._lifecycle = lifecycle
@@ -76,6 +78,8 @@ class RosterRoutes:
         """Resume for traffic: the creation's time-out again, but not less than the configured minimum."""
         entry = self._roster.get(sandbox_id)
         if entry is None or not entry.options.auto_resume or memory_lost(entry.sandbox):
+            return False
+        if not self._may_start(entry.sandbox.namespace):
             return False
         try:
             await self._lifecycle.connect(entry, max(entry.options.timeout, self._min_resume_timeout))

@@ -76,9 +76,15 @@ class Templates:
     def _named(self, key: ApiKey, namespace: str | None, name: str) -> list[SandboxSet]:
         return [one for one in self.visible(key) if one.name == name and namespace in (None, one.namespace)]
 
+    def _aliases_of(self, pool: SandboxSet) -> list[str]:
+        """The further names that mean this template, none of which another set of its team bears."""
+        found = (one for one, meant in ALIASES.items() if meant == pool.name)
+        return [one for one in found if self._sets.get(pool.namespace, one) is None]
+
     def render(self, pool: SandboxSet) -> dict[str, Any]:
         """``Template``."""
         sizes = self._sizer.of_set(pool)
+        names = [pool.name, *self._aliases_of(pool)]
         created = times.format(_instant(pool.meta.creation_timestamp), micro=True)
         return {
             "templateID": pool.name,
@@ -87,8 +93,8 @@ class Templates:
             "memoryMB": sizes.memory_mb,
             "diskSizeMB": sizes.disk_mb,
             "public": False,
-            "aliases": [pool.name],
-            "names": [f"{pool.namespace}/{pool.name}"],
+            "aliases": names,
+            "names": [f"{pool.namespace}/{name}" for name in names],
             "createdAt": created,
             "updatedAt": created,
             "createdBy": None,
@@ -100,8 +106,8 @@ class Templates:
             "isDefault": pool.name in DEFAULTS,
         }
 
-    def render_with_builds(self, pool: SandboxSet) -> dict[str, Any]:
-        """``TemplateWithBuilds``: the set's current revision is its one build."""
+    def render_with_builds(self, pool: SandboxSet, skipped: int = 0) -> dict[str, Any]:
+        """``TemplateWithBuilds`` from build number ``skipped`` on: the set's current revision is its one build."""
         view = self.render(pool)
         build = {
             "buildID": view["buildID"],
@@ -114,7 +120,7 @@ class Templates:
             "diskSizeMB": view["diskSizeMB"],
             "envdVersion": view["envdVersion"],
         }
-        return view | {"builds": [build]}
+        return view | {"builds": [build][skipped:]}
 
     def tagged(self, pool: SandboxSet) -> Tagged:
         """Its build and its tags: the one that every template has, and those it was given."""
@@ -134,6 +140,12 @@ def _parse(text: str, field: str) -> tuple[str | None, str, str]:
     if match is None:
         raise invalid(field, f"expected [namespace/]name[:tag], got {text[:80]!r}")
     return match["namespace"], match["name"], match["tag"] or DEFAULT_TAG
+
+
+def alias_used(text: str) -> str | None:
+    """The alias in a ``templateID``; None when it is the name of a template, or no name at all."""
+    match = _GRAMMAR.fullmatch(text.lower())
+    return match["name"] if match is not None and match["name"] in ALIASES else None
 
 
 def build_id(pool: SandboxSet) -> str:

@@ -5,6 +5,7 @@ Optional fields without a value are left out, nullable ones are null: the genera
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from appliance.api import times
@@ -25,7 +26,7 @@ def handle(entry: Entry, domain: str | None) -> dict[str, Any]:
         "sandboxID": entry.sandbox_id,
         "clientID": CLIENT_ID,
         "envdVersion": ENVD_VERSION,
-        "alias": entry.template,
+        "alias": entry.alias,
         "trafficAccessToken": entry.traffic_token,
         "domain": domain,
     }
@@ -40,9 +41,9 @@ def listed(entry: Entry, run: Run, sizes: Sizes) -> dict[str, Any]:
         "templateID": entry.template,
         "sandboxID": entry.sandbox_id,
         "clientID": CLIENT_ID,
-        "alias": entry.template,
+        "alias": entry.alias,
         "startedAt": times.format(entry.started_at, micro=True),
-        "endAt": times.format(deadlines.end_at(entry.sandbox, run), micro=True),
+        "endAt": times.format(_end(entry, run), micro=True),
         "cpuCount": sizes.cpu_count,
         "memoryMB": sizes.memory_mb,
         "diskSizeMB": sizes.disk_mb,
@@ -69,6 +70,12 @@ def detail(entry: Entry, run: Run, sizes: Sizes, domain: str | None) -> dict[str
     if run is Run.PAUSED and (mode := pause_mode(entry.sandbox)):
         view["pauseMode"] = mode
     return view
+
+
+def _end(entry: Entry, run: Run) -> datetime:
+    """``endAt``. The instant of a pause is kept in whole seconds: it may look earlier than the run's start."""
+    end = deadlines.end_at(entry.sandbox, run)
+    return max(end, entry.started_at) if run in PAUSED_RUNS else end
 
 
 def _metadata(entry: Entry) -> dict[str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from quart import Blueprint, Response, request
 
 from appliance.manager.api.answers import json_response, nothing
-from appliance.manager.bodies import NewApiKey, UpdateApiKey, read
+from appliance.manager.bodies import NewApiKey, UpdateApiKey, UpdateTeam, read
 from appliance.manager.errors import Fault, invalid
 from appliance.manager.keys import compat
 from appliance.manager.keys.model import ApiKey
@@ -23,6 +24,22 @@ async def teams() -> Response:
     """The caller's team, with the key it came with: the CLI stores that one."""
     team = caller().team
     return json_response([{"teamID": team, "name": team, "apiKey": compat.encode(_presented()), "isDefault": True}])
+
+
+@blueprint.patch("/teams/<team_id>")
+async def update_team(team_id: str) -> Response:
+    """Block a team (a reason, or null), ban it, or open it again: admin keys only. An addition of ours."""
+    wired, key = services(), caller()
+    if not key.admin:
+        raise Fault(403, "only an admin key may block or ban a team")
+    body = await read(UpdateTeam)
+    if not await namespace_exists(wired.cluster, team_id):
+        raise Fault(404, f"team {team_id[:80]!r} not found")
+    before = wired.keys.standing(team_id)
+    given = {name: getattr(body, name) for name in body.model_fields_set}
+    new = msgspec.structs.replace(before, **given)
+    await wired.keys.set_standing(team_id, new)
+    return json_response({"teamID": team_id, "blocked": new.blocked, "banned": new.banned})
 
 
 @blueprint.get("/api-keys")

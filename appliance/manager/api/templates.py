@@ -34,9 +34,10 @@ async def list_v2() -> Response:
 
 @blueprint.get("/templates/<path:template_id>")
 async def detail(template_id: str) -> Response:
-    """One template with its build."""
+    """One template with its builds in pages: it has one, so the first page is the last."""
     templates = services().templates
-    return json_response(templates.render_with_builds(templates.find(caller(), template_id)))
+    parse_limit(request.args.get("limit"))
+    return json_response(templates.render_with_builds(templates.find(caller(), template_id), _offset()))
 
 
 @blueprint.get("/templates/aliases/<path:alias>")
@@ -96,6 +97,7 @@ def _check_team() -> None:
 
 
 def _offset() -> int:
+    """How many items were before the page that ``nextToken`` asks for. Raises Fault 400."""
     text = request.args.get("nextToken")
     if text is None:
         return 0

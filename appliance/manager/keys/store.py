@@ -1,5 +1,7 @@
 """API keys in the Secret ``e2b-key-store``: one entry per key id, holding a hash, never the key.
 
+Beside them, one entry for each team that is blocked or banned (``standing.py``).
+
 Reads come from an informer, so every replica knows a key made or deleted elsewhere within a watch event. Writes are
 merge patches of one entry each: replicas cannot overwrite each other's keys. A key is found by its SHA-256; since the
 key itself carries 160 random bits, the time a look-up takes tells an attacker nothing usable, and the final
@@ -27,8 +29,9 @@ from appliance.api.labels import KEY_STORE_SECRET, SYSTEM_NAMESPACE
 from appliance.kube.cluster import Cluster
 from appliance.kube.errors import AlreadyExists, NotFound
 from appliance.kube.informer import Informer
-from appliance.manager.keys import compat
+from appliance.manager.keys import compat, standing
 from appliance.manager.keys.model import ApiKey
+from appliance.manager.keys.standing import OPEN, Standing
 from appliance.manager.system import ensure_namespace
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ class KeyStore:
         self._secrets = secrets
         self._now = now
         self._by_hash: dict[str, ApiKey] = {}
+        self._standings: dict[str, Standing] = {}
         self._load(secrets.get(SYSTEM_NAMESPACE, KEY_STORE_SECRET))
         secrets.subscribe(self._changed)
 
@@ -57,6 +61,14 @@ class KeyStore:
         """The keys that ``key`` may list: its team's, or all for an admin; oldest first."""
         mine = [one for one in self._by_hash.values() if key.admin or one.team == key.team]
         return sorted(mine, key=lambda one: (one.created_at, one.id))
+
+    def standing(self, team: str) -> Standing:
+        """Whether the team may use the API."""
+        return self._standings.get(team, OPEN)
+
+    async def set_standing(self, team: str, new: Standing) -> None:
+        """Block, ban or open a team; true here at once. Raises KubeError."""
+        await self._write({standing.entry_name(team): standing.encode(new)})
 
     def admins(self) -> int:
         """How many admin keys there are."""
@@ -126,8 +138,11 @@ class KeyStore:
             self._load(new)
 
     def _load(self, secret: Secret | None) -> None:
-        keys = (_decode(name, value) for name, value in (secret.data if secret else {}).items())
+        entries = secret.data if secret else {}
+        teams = {name: value for name, value in entries.items() if name.startswith(standing.PREFIX)}
+        keys = (_decode(name, value) for name, value in entries.items() if name not in teams)
         self._by_hash = {key.hash: key for key in keys if key is not None}
+        self._standings = {name.removeprefix(standing.PREFIX): _standing(name, text) for name, text in teams.items()}
 
 
 def _encode(key: ApiKey) -> str:
@@ -141,3 +156,10 @@ def _decode(name: str, value: str) -> ApiKey | None:
         logger.warning("Secret %s: entry %s is not an API key record, ignored", KEY_STORE_SECRET, name)
         return None
     return key if key.id == name else None
+
+
+def _standing(name: str, value: str) -> Standing:
+    found = standing.decode(value)
+    if found is None:
+        logger.warning("Secret %s: entry %s is not a team's standing: the team is banned", KEY_STORE_SECRET, name)
+    return found or Standing(banned=True)

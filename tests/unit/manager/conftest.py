@@ -33,6 +33,7 @@ from appliance.manager.create import Creator
 from appliance.manager.guest import Guests
 from appliance.manager.idempotency import Replays
 from appliance.manager.journal import Journal
+from appliance.manager.keys.standing import OPEN
 from appliance.manager.keys.store import KeyStore
 from appliance.manager.lifecycle import Lifecycle
 from appliance.manager.lookup import Finder
@@ -270,7 +271,14 @@ class World:
         self.lifecycle = Lifecycle(cluster, self.caches.sandboxes, self.roster, now=self.clock.now)
         wait = settings.min_resume_timeout
         finder = Finder(cluster, self.caches.sandboxes, self.roster, None)
-        self.routes = RosterRoutes(self.roster, self.lifecycle, finder, min_resume_timeout=wait, now=self.clock.now)
+        self.routes = RosterRoutes(
+            self.roster,
+            self.lifecycle,
+            finder,
+            min_resume_timeout=wait,
+            now=self.clock.now,
+            may_start=lambda team: self.keys.standing(team) == OPEN,
+        )
         self.guests, self.teams, self.journal = Guests(session, self.clock.now), TeamMetrics(), Journal(self.clock.now)
         self.sampler = Sampler(self.roster, self.guests, self.teams, self.clock.now)
         self.logs = SandboxLogs(cluster, self.journal)

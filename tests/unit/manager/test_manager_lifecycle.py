@@ -36,6 +36,7 @@ async def test_the_table_of_states(world: Any) -> None:
     assert await _status(world, "POST", f"{path}/refreshes", json={"duration": 30}) == 404
     detail = await (await world.call("GET", path)).get_json()
     assert detail["state"] == "paused" and detail["pauseMode"] == "full"
+    assert times.parse(detail["endAt"]) >= times.parse(detail["startedAt"])
     assert await _status(world, "POST", f"{path}/connect", json={"timeout": 30}) == 201
     assert await _status(world, "POST", f"{path}/connect", json={"timeout": 30}) == 200
     assert await _status(world, "POST", f"{path}/pause", json={"memory": True}) == 204

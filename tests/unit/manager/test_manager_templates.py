@@ -50,8 +50,36 @@ async def test_the_names_that_clients_use_by_themselves(world: Any) -> None:
     assert [one["templateID"] for one in await _get(world, "/default-templates")] == ["code-interpreter"]
     assert await _get(world, "/templates/aliases/base") == {"templateID": "code-interpreter", "public": False}
     assert (await world.create(templateID="base"))["templateID"] == "code-interpreter"
+    named = (await _get(world, "/templates"))[0]
+    assert named["aliases"] == ["code-interpreter", "base", "code-interpreter-v1"]
+    assert named["names"] == [f"default/{one}" for one in named["aliases"]]
     detail = TemplateWithBuilds.from_dict(await _get(world, "/templates/base"))
     assert detail.is_default is True and detail.builds[0].build_id.hex == detail.build_id.replace("-", "")
+
+
+@pytest.mark.parametrize("version", ["", "/v2"])
+async def test_a_sandbox_is_told_by_the_name_its_client_asked_for(world: Any, version: str) -> None:
+    """``alias`` is base for who created from base, also after a resume and in lists; ``templateID`` is resolved."""
+    await world.add_pool("code-interpreter", 3, ip="10.2.0.")
+    asked_for = {"Base": "base", "default/base:default": "base", "code-interpreter": "code-interpreter"}
+    for asked, alias in asked_for.items():
+        made = await world.create(version, templateID=asked)
+        path = f"/sandboxes/{made['sandboxID']}"
+        await world.call("POST", f"{path}/pause")
+        again = await (await world.call("POST", f"{version}{path}/connect", json={"timeout": 20})).get_json()
+        listed = [one for one in await _get(world, "/v2/sandboxes") if one["sandboxID"] == made["sandboxID"]]
+        for view in (made, again, await _get(world, path), *listed):
+            assert (view["templateID"], view["alias"]) == ("code-interpreter", alias)
+
+
+async def test_the_builds_of_a_template_come_in_pages(world: Any) -> None:
+    """There is one build, so the first page has it and names no next; what is wrong with a page is named."""
+    whole, page = await _get(world, "/templates/python"), await world.call("GET", "/templates/python?limit=1")
+    assert await page.get_json() == whole and len(whole["builds"]) == 1 and "X-Next-Token" not in page.headers
+    assert (await _get(world, "/templates/python?nextToken=1"))["builds"] == []
+    for query in ("limit=0", "limit=101", "limit=x", "nextToken=x"):
+        answer = await world.call("GET", f"/templates/python?{query}")
+        assert answer.status_code == 400 and query.partition("=")[0] in (await answer.get_json())["message"]
 
 
 async def test_tag_resources(world: Any) -> None:
