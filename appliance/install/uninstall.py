@@ -29,6 +29,10 @@ _EVERY = {"domain": "x", "ingress": {"enabled": True}, "createNamespace": True, 
 """Values with which everything that could have been installed is rendered."""
 ENDING = 120.0
 """Seconds that all sandboxes may take to end."""
+_LOOK = 0.2
+"""Seconds between looks at what has to end."""
+_LOOKS_PER_REMINDER = 15
+_REMINDER = f"{labels.GROUP}/uninstall-looks"
 _LAST = ("CustomResourceDefinition", "Namespace")
 
 
@@ -85,6 +89,42 @@ async def carry_out(cluster: Cluster, chosen: Plan, everything: bool, say: Calla
         except ApiError as error:
             raise RuntimeError(f"{label(document)}: {explained(error)}") from error
         say(f"{label(document)} deleted")
+    await _await_definitions(cluster, [one for one in chosen.delete if one["kind"] == "CustomResourceDefinition"])
+
+
+async def _await_definitions(cluster: Cluster, documents: list[dict[str, Any]]) -> None:
+    """Wait until the API server has taken these definitions away: the next ``install`` must not meet half of one.
+
+    kube-apiserver can lose a definition when several go at once (its finalizer takes a conflict for the promise of
+    another event, which then does not count as a change) and comes back to it minutes later. Any change reminds it.
+
+    Raises:
+        RuntimeError: some are still there after ``ENDING`` seconds; named.
+    """
+    end = time.monotonic() + ENDING
+    looks = 0
+    while left := [document for document in documents if await _still_there(cluster, document)]:
+        if time.monotonic() > end:
+            names = ", ".join(label(document) for document in left)
+            raise RuntimeError(
+                f"still being deleted after {ENDING:g} s: {names}. kubectl describe says what they wait for"
+            )
+        looks += 1
+        if looks % _LOOKS_PER_REMINDER == 0:
+            for document in left:
+                kind, _, name = place_of(document)
+                with suppress(NotFound):
+                    await cluster.patch(kind, None, name, {"metadata": {"annotations": {_REMINDER: str(looks)}}})
+        await asyncio.sleep(_LOOK)
+
+
+async def _still_there(cluster: Cluster, document: dict[str, Any]) -> bool:
+    kind, namespace, name = place_of(document)
+    try:
+        await cluster.get(kind, namespace, name, type=dict[str, Any])
+    except NotFound:
+        return False
+    return True
 
 
 async def _end_sandboxes(cluster: Cluster, say: Callable[[str], None]) -> None:
@@ -103,7 +143,7 @@ async def _end_sandboxes(cluster: Cluster, say: Callable[[str], None]) -> None:
                 f"{len(left)} sandboxes have not ended after {ENDING:g} s ({names}); nothing else was deleted. "
                 f"Is a controller running? kubectl -n {labels.SYSTEM_NAMESPACE} get pods"
             )
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(_LOOK)
 
 
 async def _present(cluster: Cluster, document: dict[str, Any]) -> bool:

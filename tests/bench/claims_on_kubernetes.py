@@ -34,6 +34,7 @@ import aiohttp
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
 
+import leaving_client
 from simulated_nodes import NODE, Audit, SimulatedCluster, enter_network_namespace, missing, per_component
 
 from appliance.api.kinds import SANDBOX, SANDBOXSET
@@ -43,6 +44,8 @@ from appliance.config import KubeSettings
 from appliance.kube.cluster import Cluster
 
 POOL = ("default", "pool")
+CREATE = "/v2/sandboxes"
+BODY = {"templateID": POOL[1], "timeout": 600}
 SLOW_POD = 300.0
 """Seconds a pool may take to reach its size."""
 
@@ -108,29 +111,29 @@ class Bench:
 
     # Claims ---------------------------------------------------------------------------------------------------------
 
-    async def one(self, into: Claims, timeout: float = 60.0) -> None:
-        """One claim as an SDK asks for it; ``timeout`` seconds, then the client is gone."""
+    async def one(self, into: Claims) -> None:
+        """One claim as an SDK asks for it."""
         began = time.perf_counter()
-        body = {"templateID": POOL[1], "timeout": 600}
-        try:
-            limit = aiohttp.ClientTimeout(total=timeout)
-            async with self.session.post("/v2/sandboxes", json=body, timeout=limit) as answer:
-                said = await answer.json()
-                if answer.status == 201:
-                    into.ids.append(said["sandboxID"])
-                    into.seconds.append(time.perf_counter() - began)
-                else:
-                    into.errors[f"{answer.status} {said.get('message')}"] += 1
-        except TimeoutError:
-            into.gone += 1
+        async with self.session.post(CREATE, json=BODY) as answer:
+            _count(into, answer.status, await answer.json(), began)
 
-    async def many(self, count: int, in_flight: int, timeout: float = 60.0) -> Claims:
-        """``count`` claims, at most ``in_flight`` at once."""
+    async def impatient(self, into: Claims, patience: float) -> None:
+        """One claim of a client that is gone after ``patience`` seconds."""
+        began = time.perf_counter()
+        headers = {"X-API-Key": self.system.key}
+        answer = await leaving_client.post(self.system.url + CREATE, BODY, headers, patience)
+        if answer is None:
+            into.gone += 1
+        else:
+            _count(into, *answer, began)
+
+    async def many(self, count: int, in_flight: int, patience: float | None = None) -> Claims:
+        """``count`` claims, at most ``in_flight`` at once, each given up after ``patience`` seconds."""
         claims, slots = Claims(), asyncio.Semaphore(in_flight)
 
         async def turn() -> None:
             async with slots:
-                await self.one(claims, timeout)
+                await (self.one(claims) if patience is None else self.impatient(claims, patience))
 
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
@@ -196,6 +199,14 @@ class Bench:
 
 
 OURS = ("manager", "controller")
+
+
+def _count(into: Claims, status: int, said: Any, began: float) -> None:
+    if status == 201:
+        into.ids.append(said["sandboxID"])
+        into.seconds.append(time.perf_counter() - began)
+    else:
+        into.errors[f"{status} {said.get('message')}"] += 1
 
 
 def _claimed(item: Sandbox) -> bool:

@@ -85,12 +85,13 @@ def own_embedded(tmp_path: Path) -> Iterator[Callable[..., ApiServer]]:
 
 
 @pytest.fixture
-def own_real(tmp_path_factory: pytest.TempPathFactory, etcd: real_cluster.Etcd) -> Iterator[Callable[[], ApiServer]]:
+def own_real(tmp_path_factory: pytest.TempPathFactory, etcd: real_cluster.Etcd) -> Iterator[Callable[..., ApiServer]]:
     """A factory of kube-apiservers for one test, on prefixes of their own in the session's etcd."""
     started: list[ApiServer] = []
 
-    def make() -> ApiServer:
-        server = real_cluster.RealApiServer(tmp_path_factory.mktemp(f"kube-{secrets.token_hex(4)}"), etcd)
+    def make(*, crds: bool = True) -> ApiServer:
+        directory = tmp_path_factory.mktemp(f"kube-{secrets.token_hex(4)}")
+        server = real_cluster.RealApiServer(directory, etcd, crds=crds)
         started.append(server)
         server.start()
         return server

@@ -93,9 +93,11 @@ class Etcd:
 class RealApiServer(ApiServer):
     """kube-apiserver with the product's CRDs. RBAC is on, the token is an administrator's."""
 
-    def __init__(self, data_dir: Path, etcd: Etcd) -> None:
+    def __init__(self, data_dir: Path, etcd: Etcd, *, crds: bool = True) -> None:
+        """``crds=False``: a cluster on which nothing of ours was ever installed."""
         super().__init__(data_dir)
         self.etcd = etcd
+        self._crds = crds
         self.users: dict[str, tuple[str, str]] = {}
         """Further users: token -> (name, groups separated by commas)."""
         self.authorization = "RBAC"
@@ -126,7 +128,8 @@ class RealApiServer(ApiServer):
         else:
             pytest.fail(f"kube-apiserver did not start: {self.log.read_text()[-4000:]}")
         self.write_kubeconfig()
-        self._install()
+        if self._crds:
+            self._install()
 
     def run_controllers(self) -> None:
         """The two controllers that finish deletions: garbage collector and namespaces."""

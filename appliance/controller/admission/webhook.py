@@ -59,7 +59,16 @@ async def serve(cluster: Cluster, settings: ControllerSettings, listening: async
         log.info("admission webhook on %s", settings.webhook_listen)
         await _keep(cluster, context, material)
     finally:
-        await runner.cleanup()
+        await _end(runner)
+
+
+async def _end(runner: web.AppRunner) -> None:
+    """Answer what was asked, then cut: asyncio keeps a closed TLS connection open until the peer closes it too."""
+    open_ = [one.transport for one in runner.server.connections] if runner.server is not None else []
+    await runner.cleanup()
+    for transport in open_:
+        if transport is not None:
+            transport.abort()
 
 
 async def _first(cluster: Cluster) -> Material:
