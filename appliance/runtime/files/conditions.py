@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 _RANGE: Final = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*")
@@ -18,7 +19,12 @@ class Unsatisfiable(Exception):
 
 def http_date(seconds: float) -> str:
     """An instant as HTTP writes it."""
-    return formatdate(int(seconds), usegmt=True)
+    return _date(int(seconds))
+
+
+@lru_cache(256)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def _parse(value: str | None) -> int | None:

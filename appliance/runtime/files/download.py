@@ -11,6 +11,7 @@ import asyncio
 import errno
 import mimetypes
 import os
+import re
 import stat
 import zlib
 from typing import Final
@@ -23,11 +24,14 @@ from appliance.runtime.filesystem.failures import rest_error
 from appliance.runtime.http import CORS, Header, HttpError, Request, respond, respond_json
 
 _PIECE: Final = 256 * 1024
+_SAMPLE: Final = 512
+"""Bytes that tell text from other content."""
 _DIRECT: Final = 64 * 1024
 """Bytes from which on sendfile is worth its system calls."""
 _STRIDE: Final = 4 * 1024 * 1024
 """Bytes given to sendfile at a time."""
 _TYPES: Final = mimetypes.MimeTypes()  # the built-in table only: the image's files must not decide
+_BINARY: Final = re.compile(rb"[^\t\n\r\f\x1b\x20-\xff]")
 _TOKEN: Final = frozenset("!#$&+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -36,29 +40,28 @@ async def serve_download(request: Request, context: Context) -> None:
     auth.check_files(request, context.state, "read")
     user = context.rest_user(request.query.get("username"))
     path = context.rest_path(request.query.get("path", ""), user)
-    descriptor = _open(path)
+    descriptor, status = _open(path)
     try:
-        await _answer(request, path, descriptor)
+        await _answer(request, path, descriptor, status)
     finally:
         os.close(descriptor)
 
 
-def _open(path: str) -> int:
+def _open(path: str) -> tuple[int, os.stat_result]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise HttpError(400, f"path '{path}' is not a regular file") from None
         raise rest_error(error, path) from None
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return descriptor
-    os.close(descriptor)
-    raise HttpError(400, f"path '{path}' is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}")
-
-
-async def _answer(request: Request, path: str, descriptor: int) -> None:
     status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return descriptor, status
+    os.close(descriptor)
+    raise HttpError(400, f"path '{path}' is {'a directory' if stat.S_ISDIR(status.st_mode) else 'not a regular file'}")
+
+
+async def _answer(request: Request, path: str, descriptor: int, status: os.stat_result) -> None:
     headers = _headers(path, status.st_mtime)
     refused = conditions.precondition(request.headers, status.st_mtime)
     if refused is not None:
@@ -69,14 +72,15 @@ async def _answer(request: Request, path: str, descriptor: int) -> None:
         encoding = "identity"
     if encoding is None:
         raise HttpError(406, "Accept-Encoding: neither identity nor gzip is acceptable; no other encoding is available")
-    first = await _read(descriptor, 0, 512)
-    headers.append((b"content-type", _content_type(path, first)))
+    # A small file is read once, whole; the first bytes also tell what it is, and whether /proc has more than it says.
+    first = await _read(descriptor, 0, max(status.st_size, _SAMPLE) if status.st_size < _DIRECT else _SAMPLE)
+    headers.append((b"content-type", _content_type(path, first[:_SAMPLE])))
     if encoding == "gzip":
         await _send_gzip(request, descriptor, headers)
     elif status.st_size == 0 and first:
         await _send_unsized(request, descriptor, headers)  # a file of /proc or /sys
     else:
-        await _send_sized(request, descriptor, headers, status)
+        await _send_sized(request, descriptor, headers, status, first)
 
 
 def _headers(path: str, modified: float) -> list[Header]:
@@ -90,7 +94,7 @@ def _headers(path: str, modified: float) -> list[Header]:
 
 
 def _disposition(name: str) -> bytes:
-    if name and all(character in _TOKEN for character in name):
+    if name and _TOKEN.issuperset(name):
         return b"inline; filename=" + name.encode()
     if name.isascii() and name.isprintable():
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
@@ -106,7 +110,7 @@ def _content_type(path: str, first: bytes) -> bytes:
 
 
 def _looks_like_text(data: bytes) -> bool:
-    if any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in data):
+    if _BINARY.search(data):
         return False
     try:
         data.decode("utf-8")
@@ -115,7 +119,10 @@ def _looks_like_text(data: bytes) -> bool:
     return True
 
 
-async def _send_sized(request: Request, descriptor: int, headers: list[Header], status: os.stat_result) -> None:
+async def _send_sized(
+    request: Request, descriptor: int, headers: list[Header], status: os.stat_result, first: bytes
+) -> None:
+    """The file or a range of it; ``first``: what has been read from its beginning."""
     try:
         wanted = conditions.byte_range(request.headers, status.st_size, status.st_mtime)
     except conditions.Unsatisfiable:
@@ -128,9 +135,12 @@ async def _send_sized(request: Request, descriptor: int, headers: list[Header], 
         headers.append((b"content-range", f"bytes {at}-{at + length - 1}/{status.st_size}".encode()))
     headers.append((b"content-length", str(length).encode()))
     await request.send({"type": "http.response.start", "status": 206 if wanted else 200, "headers": headers})
-    if request.method != "HEAD":
+    rest = b""
+    if at + length <= len(first):
+        rest = first[at : at + length]
+    elif request.method != "HEAD":
         await _send_part(request, descriptor, at, length)
-    await request.send({"type": "http.response.body", "body": b""})
+    await request.send({"type": "http.response.body", "body": rest})
 
 
 async def _send_part(request: Request, descriptor: int, at: int, length: int) -> None:

@@ -3,6 +3,11 @@
 Order matters to watchers: a new file must show exactly CREATE, CHMOD (the change of owner) and, for a small body, one
 WRITE. So ownership comes before data, and data is gathered to ``FLUSH`` bytes before it is written. Larger bodies are
 written by a worker thread while the next bytes arrive; two buffers are all the memory an upload of any size uses.
+
+An existing file is cut when its first new bytes are written, to their length, and not to nothing when it is opened.
+From the first byte on it holds what was sent and no more, as after ``O_TRUNC``; but an upload that ends before leaves
+the old file whole, and ext4 does not take the file for one that is being replaced: it would send it to the disk at the
+close, and the next upload would wait for the disk (0.3 ms of 1 KiB, half the time of 100 MiB).
 """
 
 from __future__ import annotations
@@ -11,12 +16,13 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from appliance.runtime.files.metadata import replace_metadata
 from appliance.runtime.filesystem.directories import give, make_parents
 from appliance.runtime.filesystem.failures import rest_error
+from appliance.runtime.filesystem.magic import on_overlay
 from appliance.runtime.http import HttpError
 from appliance.runtime.users import User
 
@@ -28,32 +34,43 @@ _MAX_PIECES: Final = 512
 class Target:
     """One destination. Use ``open``, ``write``…, ``finish``; ``abandon`` in every case at the end."""
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, *, replaces: bool) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._replaces = replaces
+        """The file has an old content, which goes when the first new bytes are written."""
         self._pieces: list[bytes] = []
         self._size = 0
         self._writing: asyncio.Future[None] | None = None
 
     @classmethod
-    def open(cls, path: str, user: User, metadata: Mapping[str, str]) -> Target:
-        """Create or truncate ``path``; missing parents are made. Raises ``HttpError`` 400, 403, 500, 507."""
+    def open(cls, path: str, user: User, metadata: Mapping[str, str], size: int = 0) -> Target:
+        """Create or open ``path``; missing parents are made. ``size``: bytes announced, 0 when unknown.
+
+        Raises ``HttpError`` 400, 403, 500, 507.
+        """
         try:
-            existed = _check_destination(path)
-            if not existed:
+            old = _destination(path)
+            if size:
+                _check_space(path, size, old)
+            if old is None:
                 make_parents(path, user)
             # O_NONBLOCK: a named pipe without a reader must fail, not hang the runtime.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            replaces = old is not None and stat.S_ISREG(old.st_mode)
+            if old is not None and old.st_size > FLUSH and on_overlay(path):
+                flags |= os.O_TRUNC  # or the kernel might first copy the old content up from a lower layer
+                replaces = False
             descriptor = os.open(path, flags, 0o666)
         except OSError as error:
             raise rest_error(error, path) from None
         try:
             give(descriptor, user)
-            replace_metadata(descriptor, metadata, existed=existed)
+            replace_metadata(descriptor, metadata, existed=old is not None)
         except OSError as error:
             os.close(descriptor)
             raise rest_error(error, path) from None
-        return cls(path, descriptor)
+        return cls(path, descriptor, replaces=replaces)
 
     async def write(self, data: bytes) -> None:
         """Add ``data``; waits for the disk when a whole buffer is ahead of it. Raises ``HttpError``."""
@@ -64,7 +81,11 @@ class Target:
         if self._size >= FLUSH:
             await self._settle()
             loop = asyncio.get_running_loop()
-            self._writing = loop.run_in_executor(None, _write_all, self._descriptor, self._take())
+            self._writing = loop.run_in_executor(None, self._writer(), self._descriptor, self._take())
+
+    def _writer(self) -> Callable[[int, list[bytes]], None]:
+        replaces, self._replaces = self._replaces, False
+        return _replace if replaces else _write_all
 
     def _take(self) -> list[bytes]:
         pieces, self._pieces, self._size = self._pieces, [], 0
@@ -74,7 +95,7 @@ class Target:
         """Write what is left. Raises ``HttpError`` 507 when the disk is full."""
         await self._settle()
         try:
-            _write_all(self._descriptor, self._take())
+            self._writer()(self._descriptor, self._take())
         except OSError as error:
             raise rest_error(error, self.path) from None
 
@@ -106,19 +127,31 @@ class Target:
         self._writing.add_done_callback(close)  # also when it is done already: then in the next turn of the loop
 
 
-def _check_destination(path: str) -> bool:
-    """Whether ``path`` exists. Raises ``HttpError`` 400 when it can never be a file."""
+def _destination(path: str) -> os.stat_result | None:
+    """What is at ``path`` now. Raises ``HttpError`` 400 when it can never be a file, ``OSError``."""
     if path.endswith("/"):
         raise HttpError(400, f"path '{path}' is a directory")
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except FileNotFoundError:
-        return False
-    if stat.S_ISDIR(mode):
+        return None
+    if stat.S_ISDIR(status.st_mode):
         raise HttpError(400, f"path '{path}' is a directory")
-    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISCHR(status.st_mode)):
         raise HttpError(400, f"path '{path}' is not a regular file")
-    return True
+    return status
+
+
+def _replace(descriptor: int, pieces: list[bytes]) -> None:
+    """The first write to a file with an old content: afterwards the pieces are all it holds, also when it fails."""
+    size = sum(map(len, pieces))
+    if not size or os.fstat(descriptor).st_size > size:
+        os.ftruncate(descriptor, size)
+    try:
+        _write_all(descriptor, pieces)
+    except OSError:
+        os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
+        raise
 
 
 def _write_all(descriptor: int, pieces: list[bytes]) -> None:
@@ -134,7 +167,7 @@ def _write_all(descriptor: int, pieces: list[bytes]) -> None:
             rest[0] = memoryview(rest[0])[written:]
 
 
-def check_space(path: str, size: int) -> None:
+def _check_space(path: str, size: int, old: os.stat_result | None) -> None:
     """Refuse early what cannot fit. Raises ``HttpError`` 507. ``path`` need not exist yet."""
     at = path
     while True:
@@ -145,8 +178,5 @@ def check_space(path: str, size: int) -> None:
             if at in ("/", ""):
                 return
             at = os.path.dirname(at)
-    replaced = 0
-    if at == path:
-        replaced = os.stat(path).st_size
-    if size > room.f_bavail * room.f_frsize + replaced:
+    if size > room.f_bavail * room.f_frsize + (old.st_size if old is not None else 0):
         raise rest_error(OSError(errno.ENOSPC, ""), path)

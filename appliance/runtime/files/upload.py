@@ -11,7 +11,7 @@ from appliance.runtime.context import Context
 from appliance.runtime.files.body import body_chunks
 from appliance.runtime.files.metadata import metadata_of
 from appliance.runtime.files.multipart import MultipartParser, PartEnd, PartStart, boundary_of
-from appliance.runtime.files.target import Target, check_space
+from appliance.runtime.files.target import Target
 from appliance.runtime.http import HttpError, Request, respond_json
 from appliance.runtime.users import User
 
@@ -90,9 +90,7 @@ class _Upload:
         if resolved in self._seen:
             raise HttpError(400, f"path '{resolved}': given twice in one upload request")
         self._seen.add(resolved)
-        if size:
-            check_space(resolved, size)
-        self._target = Target.open(resolved, self._user, self._metadata)
+        self._target = Target.open(resolved, self._user, self._metadata, size)
 
     @property
     def _current(self) -> Target:

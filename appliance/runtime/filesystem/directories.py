@@ -70,9 +70,9 @@ def list_directory(path: str, depth: int, describer: Describer) -> list[EntryInf
     # An explicit stack: a directory is described before its content, siblings in order.
     stack = _children(path.rstrip("/"), path, 1)
     while stack:
-        child, status, level = stack.pop()
+        child, name, status, level = stack.pop()
         try:
-            entries.append(describer.entry(child, status))
+            entries.append(describer.entry(child, status, name))
             if level < depth and stat.S_ISDIR(status.st_mode):
                 stack += _children(child, child, level + 1)
         except OSError:
@@ -80,15 +80,19 @@ def list_directory(path: str, depth: int, describer: Describer) -> list[EntryInf
     return entries
 
 
-def _children(prefix: str, directory: str, level: int) -> list[tuple[str, os.stat_result, int]]:
+def _children(prefix: str, directory: str, level: int) -> list[tuple[str, str, os.stat_result, int]]:
     """The entries of a directory, last first. By descriptor: so the kernel walks the path once, not per entry."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     found = []
     try:
         with os.scandir(descriptor) as each:
             for entry in each:
-                with contextlib.suppress(FileNotFoundError):
-                    found.append((f"{prefix}/{entry.name}", entry.stat(follow_symlinks=False), level))
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                name = entry.name
+                found.append((f"{prefix}/{name}", name, status, level))
     finally:
         os.close(descriptor)
     found.sort(key=_path, reverse=True)

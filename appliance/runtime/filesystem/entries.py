@@ -12,7 +12,7 @@ import os
 import stat
 import time
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from appliance.runtime.filesystem.messages import EntryInfo
 from appliance.runtime.users import Users
@@ -35,6 +35,16 @@ _LETTERS: Final = (
 )
 
 
+class _Mode(NamedTuple):
+    """What a mode says, worked out once for all entries that have it."""
+
+    kind: str
+    permissions: str
+    bits: int
+    regular: bool
+    link: bool
+
+
 class Describer:
     """Describes entries for one request; ``reduced``: name, type and path only."""
 
@@ -42,37 +52,38 @@ class Describer:
         self._reduced = reduced
         self._owners = users.user_names()
         self._groups = users.group_names()
-        self._permissions: dict[int, str] = {}
+        self._modes: dict[int, _Mode] = {}
 
-    def entry(self, path: str, status: os.stat_result | None = None) -> EntryInfo:
-        """The entry at ``path``; ``status`` is its ``lstat``. Raises ``OSError``."""
+    def entry(self, path: str, status: os.stat_result | None = None, name: str | None = None) -> EntryInfo:
+        """The entry at ``path``; ``status`` is its ``lstat``, ``name`` its last part. Raises ``OSError``."""
         status = os.lstat(path) if status is None else status
-        mode = status.st_mode
-        name = os.path.basename(path.rstrip("/")) or "/"
+        name = (os.path.basename(path.rstrip("/")) or "/") if name is None else name
         if self._reduced:
-            return _reduced(name, path, mode)
+            return _reduced(name, path, status.st_mode)
+        mode = self._modes.get(status.st_mode) or self._mode(status.st_mode)
+        uid, gid = status.st_uid, status.st_gid
         info = EntryInfo(
             name=name,
-            type=_file_type(mode),
+            type=mode.kind,
             path=path,
             size=str(status.st_size),
-            mode=stat.S_IMODE(mode),
-            permissions=self._permission_text(mode),
-            owner=self._owners.get(status.st_uid) or str(status.st_uid),
-            group=self._groups.get(status.st_gid) or str(status.st_gid),
+            mode=mode.bits,
+            permissions=mode.permissions,
+            owner=self._owners.get(uid) or str(uid),
+            group=self._groups.get(gid) or str(gid),
             modified_time=_rfc3339(status.st_mtime_ns),
         )
-        if stat.S_ISLNK(mode):
+        if mode.regular:
+            if metadata := read_metadata(path):
+                info.metadata = metadata
+        elif mode.link:
             _describe_link(info, path)
-        elif stat.S_ISREG(mode):
-            info.metadata = read_metadata(path)
         return info
 
-    def _permission_text(self, mode: int) -> str:
-        text = self._permissions.get(mode)
-        if text is None:
-            text = self._permissions[mode] = permission_text(mode)
-        return text
+    def _mode(self, mode: int) -> _Mode:
+        bits, regular, link = stat.S_IMODE(mode), stat.S_ISREG(mode), stat.S_ISLNK(mode)
+        found = self._modes[mode] = _Mode(_file_type(mode), permission_text(mode), bits, regular, link)
+        return found
 
 
 def _reduced(name: str, path: str, mode: int) -> EntryInfo:
@@ -110,15 +121,21 @@ def read_metadata(path: str) -> dict[str, str]:
     """The metadata of the upload that wrote the file; empty where the file system has no attributes."""
     try:
         names = os.listxattr(path, follow_symlinks=False)
-        return {
-            name.removeprefix(METADATA_PREFIX): os.getxattr(path, name, follow_symlinks=False).decode(
-                "utf-8", "replace"
-            )
-            for name in names
-            if name.startswith(METADATA_PREFIX)
-        }
+        return (
+            {name.removeprefix(METADATA_PREFIX): _attribute(path, name) for name in names if _ours(name)}
+            if names
+            else {}
+        )
     except OSError:
         return {}
+
+
+def _ours(name: str) -> bool:
+    return name.startswith(METADATA_PREFIX)
+
+
+def _attribute(path: str, name: str) -> str:
+    return os.getxattr(path, name, follow_symlinks=False).decode("utf-8", "replace")
 
 
 @lru_cache(512)
@@ -129,5 +146,4 @@ def _second(seconds: int) -> str:
 
 def _rfc3339(nanoseconds: int) -> str:
     seconds, nanos = divmod(nanoseconds, 1_000_000_000)
-    text = _second(seconds)
-    return f"{text}.{nanos:09d}Z" if nanos else f"{text}Z"
+    return f"{_second(seconds)}.{nanos:09d}Z" if nanos else f"{_second(seconds)}Z"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from typing import Final
+
+from appliance.runtime.filesystem.magic import magic
 
 # f_type values from Linux's magic.h.
 _NETWORK: Final = {
@@ -21,12 +21,7 @@ _NETWORK: Final = {
     0x0BD00BD0: "lustre",
 }
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def network_filesystem(path: str) -> str | None:
     """The name of the network file system that holds ``path``; None for a local one or when it cannot be told."""
-    buffer = ctypes.create_string_buffer(256)  # struct statfs is 120 bytes; its first word is f_type
-    if _libc.statfs(os.fsencode(path), buffer) != 0:
-        return None
-    return _NETWORK.get(ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF)
+    return _NETWORK.get(magic(path))
