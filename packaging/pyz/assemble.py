@@ -45,20 +45,22 @@ def assemble(tree: Path, target: Path) -> str:
 
 
 def _own_main(path: Path, build_id: str) -> None:
-    """Copy the archive with our ``__main__`` as the first entry instead of shiv's."""
-    source = Path(__file__).with_name("prologue.py").read_text()
+    """Copy the archive with our ``__main__``, and what it extracts with, instead of shiv's."""
+    ours = Path(__file__).parent
     fresh = path.with_name(path.name + ".main")
     with zipfile.ZipFile(path) as old, fresh.open("wb") as file:
-        filled = {"BUILD_ID": build_id, "VERSIONS": " ".join(VERSIONS), "MACHINE": platform.machine()}
-        for name, value in {**filled, "DIRECTORY": _directory(old)}.items():
-            source = source.replace(f"@{name}@", value)
         file.write(f"#!{INTERPRETER}\n".encode())
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
             stamp = old.getinfo("__main__.py").date_time
-            _entry(new, "__main__.py", source.encode(), stamp, 0o644)
+            _entry(new, "_unpack.py", (ours / "unpack.py").read_bytes(), stamp, 0o644)
             for entry in old.infolist():
                 if entry.filename != "__main__.py":
                     _entry(new, entry.filename, old.read(entry), stamp, (entry.external_attr >> 16) & 0o777)
+            source = (ours / "prologue.py").read_text()
+            filled = {"BUILD_ID": build_id, "VERSIONS": " ".join(VERSIONS), "MACHINE": platform.machine()}
+            for name, value in {**filled, "DIRECTORY": _directory(new)}.items():
+                source = source.replace(f"@{name}@", value)
+            _entry(new, "__main__.py", source.encode(), stamp, 0o644)
     fresh.replace(path)
 
 

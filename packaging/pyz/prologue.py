@@ -1,7 +1,7 @@
 """``__main__`` of ``appliance.pyz``: finds a Python and a directory for the extracted tree, then becomes the program.
 
-shiv made the file and its code extracts it; this module only decides *where* and *whether*. A warm start touches
-neither ``zipfile`` nor shiv: the tree of this very build is there, its directory goes first on ``sys.path``, done.
+shiv made the file, :mod:`unpack` extracts it; this module only decides *where* and *whether*. A warm start touches
+neither ``zipfile`` nor those: the tree of this very build is there, its directory goes first on ``sys.path``, done.
 Names in capitals that :mod:`assemble` fills in are ``@…@`` here. The syntax is that of Python 3.6 on purpose: an older
 interpreter must get as far as the sentence that says so, or to a newer one beside it.
 
@@ -57,8 +57,8 @@ def _exec_newer(archive):
 
 
 def _extracted(archive):
-    """The site directory of this build, extracted if need be."""
-    name = "%s_%s" % (os.path.basename(archive), BUILD_ID)
+    """The site directory of this build for this Python, extracted if need be."""
+    name = "%s_%s_%d%d" % (os.path.basename(archive), BUILD_ID, sys.version_info[0], sys.version_info[1])
     tried = []
     for root, trusted in _roots():
         site = os.path.join(root, name, "site-packages")
@@ -102,19 +102,19 @@ def _own(path):
 
 
 def _extract(archive, target):
-    """Let shiv extract: under a lock, beside the target, moved into place when whole."""
+    """Extract under a lock, beside the target, moved into place when whole."""
     import zipfile
     import zlib
-
-    from _bootstrap import extract_site_packages
-    from pathlib import Path
 
     mask = os.umask(0o022)
     try:
         with zipfile.ZipFile(archive) as opened:
             if _directory(opened) != DIRECTORY:
                 _fail("%s is not what was built: changed or tampered with; copy it again" % archive)
-            extract_site_packages(opened, Path(target))
+            members = opened.infolist()
+        from _unpack import unpack  # after the check: nothing of a changed file runs
+
+        unpack(archive, members, target)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         _fail("%s is damaged (%s); copy it again" % (archive, error))
     finally:

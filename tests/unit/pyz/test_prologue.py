@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -115,6 +116,46 @@ def test_a_half_finished_extraction_is_done_again(archive: Path) -> None:
     done = start(archive)
     assert done.returncode == 0, done.stderr
     assert (whole / "site-packages/appliance/data.txt").stat().st_size == 200_000
+
+
+def test_compiled_modules_of_other_pythons_stay_in_the_file(tree: Path, tmp_path: Path) -> None:
+    """A first start extracts what this Python can load, in a directory that another version does not share."""
+    own = f"{sys.version_info[0]}{sys.version_info[1]}"
+    for version in (own, "399"):
+        (tree / f"appliance/fast.cpython-{version}-x86_64-linux-gnu.so").write_bytes(b"ELF")
+    (tree / "appliance/_bound.abi3.so").write_bytes(b"ELF")
+    archive = tmp_path / "away" / "appliance.pyz"
+    assemble.assemble(tree, archive)
+    assert start(archive).returncode == 0
+    found = extraction(archive)
+    assert found.name.endswith(f"_{own}")
+    names = {path.name for path in found.rglob("*.so")}
+    assert names == {f"fast.cpython-{own}-x86_64-linux-gnu.so", "_bound.abi3.so"}
+    assert {path.stat().st_mode & 0o777 for path in found.rglob("*.py")} == {0o644}
+
+
+def test_a_share_that_no_worker_can_write_is_said(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that cannot be had, or that fail, leave their share to the parent; what fails there too is raised."""
+    from pyz import unpack
+
+    with zipfile.ZipFile(archive) as opened:
+        members = opened.infolist()
+    monkeypatch.setattr(unpack.os, "sched_getaffinity", lambda _: {0, 1, 2})
+
+    def no_more() -> int:
+        raise BlockingIOError(11, "no process can be made")
+
+    with monkeypatch.context() as without:
+        without.setattr(unpack.os, "fork", no_more)
+        unpack.unpack(str(archive), members, str(archive.parent / "alone"))
+    unpack.unpack(str(archive), members, str(archive.parent / "shared"))
+    for name in ("alone", "shared"):
+        assert (archive.parent / name / "site-packages/appliance/data.txt").stat().st_size == 200_000
+    for member in members:
+        member.CRC ^= 1
+    with pytest.raises(zipfile.BadZipFile, match="has another checksum"):
+        unpack.unpack(str(archive), members, str(archive.parent / "damaged"))
+    assert not list(archive.parent.glob("damaged*"))
 
 
 def test_a_read_only_extraction_is_used_as_it_is(archive: Path, tmp_path: Path) -> None:
