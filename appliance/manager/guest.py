@@ -69,6 +69,11 @@ class Guests:
         """The samples kept of a sandbox, also of an ended one, oldest first."""
         return tuple(self._history.get(sandbox_id, ()))
 
+    def restore(self, sandbox_id: str, samples: Iterable[RuntimeMetrics]) -> None:
+        """Take over the samples that an earlier manager had of a sandbox."""
+        if kept := deque(samples, maxlen=KEPT):
+            self._history[sandbox_id] = kept
+
     def due(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those that were not asked within ``INTERVAL``, longest ago first."""
         now = self._now().timestamp()

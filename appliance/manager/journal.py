@@ -1,14 +1,15 @@
 """What happened to each sandbox: bounded, in memory, still there for a while after its end.
 
 Fed by the roster, so a pause by the controller's timer or a wake by traffic is in it like a call of the API. It belongs
-to this replica and starts anew with it; what a sandbox's own programs wrote to the container's log is asked of the
-cluster when somebody reads (``sandbox_logs.py``), and once more when it is killed, so that it outlives the pod.
+to this replica; a manager that starts in another's place goes on with what that one left (``history.py``). What a
+sandbox's own programs wrote to the container's log is asked of the cluster when somebody reads (``sandbox_logs.py``),
+and once more when it is killed, so that it outlives the pod.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -57,9 +58,7 @@ class Journal:
     def find(self, sandbox_id: str) -> Record | None:
         """The record of a living sandbox, or of one that ended a short while ago."""
         record = self._records.get(sandbox_id.partition("-")[0])
-        if record is None or (record.ended is not None and self._now() - record.ended > RETENTION):
-            return None
-        return record
+        return None if record is None or self._forgotten(record) else record
 
     def moved(self, entry: Entry, _before: Run | None, run: Run) -> None:
         """The roster saw a sandbox in this state; only changes are written."""
@@ -83,11 +82,33 @@ class Journal:
         message = {"killed": "Sandbox killed", "timeout": "Sandbox reached its timeout"}.get(reason, "Sandbox ended")
         self._write(entry.sandbox_id, record, [Line(record.ended, message, fields={**_facts(entry), "reason": reason})])
 
+    def newest(self) -> list[tuple[str, Record]]:
+        """Every record that can still be read, by id, the one that changed last first."""
+        records = reversed(self._records.items())
+        return [(sandbox_id, record) for sandbox_id, record in records if not self._forgotten(record)]
+
+    def restore(self, sandbox_id: str, record: Record) -> None:
+        """Take over what an earlier manager knew of a sandbox; it counts as the newest."""
+        if not self._forgotten(record):
+            self._records[sandbox_id] = record
+            self._records.move_to_end(sandbox_id)
+
+    def settle(self, living: Collection[str]) -> None:
+        """Sandboxes that were restored and are not among the ``living`` ids ended while nobody watched."""
+        for sandbox_id, record in list(self._records.items()):
+            if record.ended is None and sandbox_id not in living:
+                record.ended, record.run = self._now(), Run.GONE
+                facts = {**_names(sandbox_id, record.template), "reason": "deleted"}
+                self._write(sandbox_id, record, [Line(record.ended, "Sandbox ended", fields=facts)])
+
     def add(self, sandbox_id: str, lines: Iterable[Line]) -> None:
         """Keep further lines of a known sandbox; of an unknown one they are dropped."""
         record = self._records.get(sandbox_id)
         if record is not None:
             self._write(sandbox_id, record, lines)
+
+    def _forgotten(self, record: Record) -> bool:
+        return record.ended is not None and self._now() - record.ended > RETENTION
 
     def _record(self, entry: Entry) -> Record:
         record = self._records.get(entry.sandbox_id)
@@ -104,7 +125,11 @@ class Journal:
 
 
 def _facts(entry: Entry) -> dict[str, str]:
-    return {"logger": "sandbox", "sandboxID": entry.sandbox_id, "templateID": entry.template}
+    return _names(entry.sandbox_id, entry.template)
+
+
+def _names(sandbox_id: str, template: str) -> dict[str, str]:
+    return {"logger": "sandbox", "sandboxID": sandbox_id, "templateID": template}
 
 
 def _message(before: Run | None, run: Run) -> str:

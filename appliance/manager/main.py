@@ -34,6 +34,7 @@ from appliance.manager.abilities import Abilities
 from appliance.manager.app import create_app
 from appliance.manager.create import Creator
 from appliance.manager.guest import Guests
+from appliance.manager.history import History
 from appliance.manager.idempotency import Replays
 from appliance.manager.journal import Journal
 from appliance.manager.keys.standing import OPEN
@@ -144,8 +145,12 @@ async def _serve(
     session = await stack.enter_async_context(aiohttp.ClientSession())
     guests, teams, journal = Guests(session, times.now), TeamMetrics(), Journal(times.now)
     sampler = Sampler(roster, guests, teams, times.now)
+    history = History(settings.control_socket.with_suffix(".history"), journal, guests, teams)
+    history.recover({entry.sandbox_id for entry, _ in roster.delivered()})
     for entry, state in roster.delivered():
         journal.moved(entry, None, state)
+    stack.push_async_callback(history.save)
+    tasks.add(asyncio.create_task(history.run(), name="history"))
     logs = SandboxLogs(cluster, journal)
     roster.observers += [journal, sampler, logs]
     stack.push_async_callback(logs.drain)

@@ -1,12 +1,13 @@
 """How many sandboxes each team runs, and how fast it starts new ones: a sample every ``INTERVAL``, kept for six hours.
 
-Of this replica's making, from its roster; nothing is kept for a team that has no sandbox and had none in that time.
+Of this replica's making, from its roster, after those of the one whose place it took (``history.py``); nothing is kept
+for a team that has no sandbox and had none in that time.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +54,14 @@ class TeamMetrics:
             if not any(one.running or one.rate for one in kept):
                 del self._samples[team]
         self._started.clear()
+
+    def all(self) -> Mapping[str, Sequence[Sample]]:
+        """The samples of every team."""
+        return {team: tuple(samples) for team, samples in self._samples.items()}
+
+    def restore(self, team: str, samples: Iterable[Sample]) -> None:
+        """Take over the samples that an earlier manager had of a team."""
+        self._samples[team] = deque(samples, maxlen=KEPT)
 
     def between(self, team: str, start: int, end: int) -> list[Sample]:
         """The samples from ``start`` to ``end`` (unix seconds, inclusive), oldest first."""
