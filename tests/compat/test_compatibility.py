@@ -14,7 +14,7 @@ RELEASES = Path(__file__).parent / "releases"
 
 @pytest.mark.box
 @pytest.mark.compat
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_no_cell_that_worked_is_lost() -> None:
     """Every pinned release of every client runs its features against one box; each ✓ of the table is seen again."""
     if "APPLIANCE_TEST_COMPAT" not in os.environ:

@@ -12,19 +12,24 @@ import select
 import subprocess
 import time
 import urllib.request
+import uuid
 from typing import Any
 
 from harness import TEMPLATE, Absent, main, probe, until
 
 CLI = os.environ["COMPAT_CLI"]
 API = os.environ["COMPAT_API_URL"]
+LIMIT = 120
+"""Seconds for one run of the program, generous: its start alone takes seconds on a crowded machine."""
+LIFE = 900
+"""Seconds that the shared sandbox lives: longer than the driver gives the whole program."""
 _ID = re.compile(r"\bi[a-z0-9]{20}\b")
 
 
 def cli(*words: str, given: str | None = None) -> str:
     """What the program prints; raises with that when it fails."""
     options: dict[str, Any] = {"input": given} if given is not None else {"stdin": subprocess.DEVNULL}
-    done = subprocess.run(["node", CLI, *words], capture_output=True, text=True, timeout=60, check=False, **options)
+    done = subprocess.run(["node", CLI, *words], capture_output=True, text=True, timeout=LIMIT, check=False, **options)
     if done.returncode:
         raise RuntimeError(f"exit {done.returncode}: {done.stdout} {done.stderr}")
     return done.stdout
@@ -49,11 +54,11 @@ def api(method: str, path: str, body: Any = None) -> Any:
     headers = {"X-API-Key": os.environ["E2B_API_KEY"], "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(API + path, data=data, headers=headers, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=LIMIT) as answer:
         return json.loads(answer.read() or b"null")
 
 
-def typed(*words: str, lines: list[str], seconds: float = 30) -> str:
+def typed(*words: str, lines: list[str], seconds: float = LIMIT) -> str:
     """What a terminal shows when ``lines`` are typed into the program, each once the one before has been answered."""
     pid, terminal = pty.fork()
     if pid == 0:
@@ -82,13 +87,15 @@ def typed(*words: str, lines: list[str], seconds: float = 30) -> str:
 class Kit:
     """A sandbox that the probes share."""
 
-    own = ""
+    def __init__(self) -> None:
+        self.own = ""
+        self.mark = uuid.uuid4().hex
+        """Nobody else's: other releases list, and kill by metadata, on the same box at the same time."""
 
     async def open(self) -> None:
         """Make it through the API: not every release can create one without a terminal."""
-        self.own = api("POST", "/sandboxes", {"templateID": TEMPLATE, "timeout": 300, "metadata": {"k": "v"}})[
-            "sandboxID"
-        ]
+        body = {"templateID": TEMPLATE, "timeout": LIFE, "metadata": {"of": self.mark}}
+        self.own = api("POST", "/sandboxes", body)["sandboxID"]
 
     async def close(self) -> None:
         """End it."""
@@ -97,8 +104,8 @@ class Kit:
 
 @probe("sandbox list, by state and metadata")
 async def listing(kit: Kit) -> None:
-    assert kit.own in cli("sandbox", "list", "--metadata", "k=v", "--state", "running")
-    assert kit.own not in cli("sandbox", "list", "--metadata", "k=other")
+    assert kit.own in cli("sandbox", "list", "--metadata", f"of={kit.mark}", "--state", "running")
+    assert kit.own not in cli("sandbox", "list", "--metadata", f"of={kit.mark}-not")
 
 
 @probe("sandbox list --format json")
@@ -130,6 +137,8 @@ async def detached(kit: Kit) -> None:
 @probe("sandbox connect, its terminal")
 async def connect(kit: Kit) -> None:
     shown = typed("sandbox", "connect", kit.own, lines=["echo six$((6*7))", "exit"])
+    # A terminal that is open for five seconds sets its sandbox's end to 30 s from then; others need it longer.
+    api("POST", f"/sandboxes/{kit.own}/timeout", {"timeout": LIFE})
     assert "six42" in shown, shown[-300:]
 
 
@@ -138,7 +147,7 @@ async def execute(kit: Kit) -> None:
     has("sandbox", "exec")
     assert cli("sandbox", "exec", "--cwd", "/tmp", "--env", "A=b", kit.own, "echo $A; pwd").split() == ["b", "/tmp"]
     done = subprocess.run(["node", CLI, "sandbox", "exec", kit.own, "exit 7"], stdin=subprocess.DEVNULL,
-                          capture_output=True, timeout=60, check=False)  # fmt: skip
+                          capture_output=True, timeout=LIMIT, check=False)  # fmt: skip
     assert done.returncode == 7, done
 
 
@@ -171,11 +180,11 @@ async def pausing(kit: Kit) -> None:
 
 @probe("sandbox kill, one and by metadata")
 async def kill(kit: Kit) -> None:
-    made = [api("POST", "/sandboxes", {"templateID": TEMPLATE, "timeout": 60, "metadata": {"end": "me"}})["sandboxID"]
-            for _ in range(2)]  # fmt: skip
+    body = {"templateID": TEMPLATE, "timeout": LIFE, "metadata": {"end": kit.mark}}
+    made = [api("POST", "/sandboxes", body)["sandboxID"] for _ in range(2)]
     assert made[0] in cli("sandbox", "kill", made[0])
     if "--metadata" in help_of("sandbox", "kill"):
-        cli("sandbox", "kill", "--all", "--metadata", "end=me")
+        cli("sandbox", "kill", "--all", "--metadata", f"end={kit.mark}")
         assert made[1] not in cli("sandbox", "list")
 
 

@@ -23,7 +23,7 @@ export function declares(release, option) {
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
 
 /** Wait until check() is true. */
-export async function until(check, seconds = 15) {
+export async function until(check, seconds = 90) {
   const end = Date.now() + seconds * 1000
   while (!(await check())) {
     if (Date.now() > end) throw new Error(`not within ${seconds} s`)

@@ -62,7 +62,7 @@ def takes(function: Any, *names: str) -> None:
             raise Absent(name)
 
 
-async def until(check: Callable[[], Any], seconds: float = 15) -> None:
+async def until(check: Callable[[], Any], seconds: float = 90) -> None:
     """Wait until ``check`` (synchronous or not) is true."""
     end = time.monotonic() + seconds
     while not await call(check()):
@@ -74,7 +74,7 @@ async def until(check: Callable[[], Any], seconds: float = 15) -> None:
 def fetch(url: str, **request: Any) -> tuple[int, bytes]:
     """One plain HTTP request, as a program without the SDK makes it."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, **request), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, **request), timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:

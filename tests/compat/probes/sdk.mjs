@@ -4,15 +4,15 @@ import * as e2b from 'e2b'
 import { Absent, declares, main, need, probe, TEMPLATE, until } from './harness.mjs'
 
 const { Sandbox, Template } = e2b
-const create = (options = {}) => Sandbox.create(TEMPLATE, { timeoutMs: 60_000, ...options })
+const create = (options = {}) => Sandbox.create(TEMPLATE, { timeoutMs: 300_000, ...options })
 const pause = (sandbox) => {
   if (!sandbox.pause) need(sandbox, 'betaPause')
   return sandbox.pause ? sandbox.pause() : sandbox.betaPause()
 }
 async function serve(sandbox, port) {
   await sandbox.commands.run(`python3 -m http.server ${port} --bind 127.0.0.1`, { background: true, timeoutMs: 0 })
-  const line = `for i in $(seq 50); do (: </dev/tcp/127.0.0.1/${port}) 2>/dev/null && break; sleep 0.1; done`
-  await sandbox.commands.run(`bash -c '${line}'`)
+  const line = `for i in $(seq 300); do (: </dev/tcp/127.0.0.1/${port}) 2>/dev/null && break; sleep 0.1; done`
+  await sandbox.commands.run(`bash -c '${line}'`, { timeoutMs: 120_000 })
 }
 
 probe('create, kill, is_running', async () => {
@@ -64,10 +64,10 @@ probe('timeout ends the sandbox', async () => {
 
 probe('pause and resume, memory kept', async () => {
   const sandbox = await create()
-  const handle = await sandbox.commands.run('sleep 30; echo never', { background: true, timeoutMs: 0 })
+  const handle = await sandbox.commands.run('sleep 600; echo never', { background: true, timeoutMs: 0 })
   await pause(sandbox)
   assert.equal(await sandbox.isRunning(), false)
-  const again = await Sandbox.connect(sandbox.sandboxId, { timeoutMs: 60_000 })
+  const again = await Sandbox.connect(sandbox.sandboxId, { timeoutMs: 300_000 })
   assert.deepEqual((await again.commands.list()).map((one) => one.pid), [handle.pid])
   await again.kill()
 })
@@ -222,7 +222,7 @@ probe('files: signed URLs up and down, secure mode', async () => {
   const sandbox = await create({ secure: true })
   try {
     await sandbox.files.write('hidden', 'secret')
-    const signing = { user: 'user', useSignatureExpiration: 60_000 }
+    const signing = { user: 'user', useSignatureExpiration: 600_000 }
     const url = await sandbox.downloadUrl('hidden', signing)
     assert.equal(await (await fetch(url)).text(), 'secret')
     assert.equal((await fetch(url.replace('v1_', 'v1_0'))).status, 401)
@@ -301,7 +301,7 @@ probe('templates: exists, tags', async () => {
   const tag = `t${crypto.randomUUID().slice(0, 8)}`
   await Template.assignTags(TEMPLATE, tag)
   assert.ok((await Template.getTags(TEMPLATE)).some((one) => one.tag === tag))
-  await (await Sandbox.create(`${TEMPLATE}:${tag}`, { timeoutMs: 30_000 })).kill()
+  await (await Sandbox.create(`${TEMPLATE}:${tag}`, { timeoutMs: 300_000 })).kill()
   await Template.removeTags(TEMPLATE, tag)
 })
 
@@ -326,5 +326,5 @@ probe('volumes', async () => {
   await e2b.Volume.create(`compat-${crypto.randomUUID().slice(0, 8)}`)
 })
 
-const shared = await create({ timeoutMs: 300_000 })
+const shared = await create({ timeoutMs: 900_000 })
 await main(shared, () => shared.kill())

@@ -21,7 +21,7 @@ class Kit:
 
     async def open(self) -> None:
         """Make the shared sandbox."""
-        self.sbx = await self.create(timeout=300)
+        self.sbx = await self.create(timeout=900)
 
     async def close(self) -> None:
         """End it."""
@@ -29,7 +29,7 @@ class Kit:
 
     async def create(self, **options: Any) -> Any:
         """A sandbox of the template."""
-        return await call(self.Sandbox.create(TEMPLATE, **{"timeout": 60, **options}))
+        return await call(self.Sandbox.create(TEMPLATE, **{"timeout": 300, **options}))
 
     async def run(self, command: str, **options: Any) -> Any:
         """A command in the shared sandbox."""
@@ -42,8 +42,8 @@ class Kit:
     async def serve(self, sbx: Any, port: int) -> None:
         """A web server in the sandbox, listening."""
         await call(sbx.commands.run(f"python3 -m http.server {port} --bind 127.0.0.1", background=True, timeout=0))
-        probe_line = f"for i in $(seq 50); do (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.1; done"
-        await call(sbx.commands.run(f"bash -c '{probe_line}'"))
+        probe_line = f"for i in $(seq 300); do (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.1; done"
+        await call(sbx.commands.run(f"bash -c '{probe_line}'", timeout=120))
 
 
 # Lifecycle ---------------------------------------------------------------------------------------------------------
@@ -120,10 +120,10 @@ async def pause(sbx: Any) -> Any:
 @probe("pause and resume, memory kept")
 async def pausing(kit: Kit) -> None:
     sbx = await kit.create()
-    handle = await call(sbx.commands.run("sleep 30; echo never", background=True, timeout=0))
+    handle = await call(sbx.commands.run("sleep 600; echo never", background=True, timeout=0))
     await pause(sbx)
     assert await call(sbx.is_running()) is False
-    again = await call(kit.Sandbox.connect(sbx.sandbox_id, timeout=60))
+    again = await call(kit.Sandbox.connect(sbx.sandbox_id, timeout=300))
     assert [one.pid for one in await call(again.commands.list())] == [handle.pid]
     await call(again.kill())
 
@@ -351,13 +351,13 @@ async def signed(kit: Kit) -> None:
     sbx = await kit.create(secure=True)
     try:
         await call(sbx.files.write("hidden", "secret"))
-        url = sbx.download_url("hidden", user="user", use_signature_expiration=60)
+        url = sbx.download_url("hidden", user="user", use_signature_expiration=600)
         assert fetch(url) == (200, b"secret"), fetch(url)
         assert fetch(url.replace("v1_", "v1_0"))[0] == 401
         bare = f"https://{sbx.get_host(49983)}/files?path=hidden&username=user"
         assert fetch(bare)[0] == 401
         body = b'--B\r\nContent-Disposition: form-data; name="file"; filename="up"\r\n\r\nposted\r\n--B--\r\n'
-        upload = sbx.upload_url("up", user="user", use_signature_expiration=60)
+        upload = sbx.upload_url("up", user="user", use_signature_expiration=600)
         kind = {"Content-Type": "multipart/form-data; boundary=B"}
         assert fetch(upload, data=body, headers=kind, method="POST")[0] == 200
         assert await call(sbx.files.read("up")) == "posted"
@@ -444,7 +444,7 @@ async def templates(kit: Kit) -> None:
         tag = f"t{uuid.uuid4().hex[:8]}"
         await call(kit.Template.assign_tags(TEMPLATE, tag))
         assert tag in [one.tag for one in await call(kit.Template.get_tags(TEMPLATE))]
-        sbx = await call(kit.Sandbox.create(f"{TEMPLATE}:{tag}", timeout=30))
+        sbx = await call(kit.Sandbox.create(f"{TEMPLATE}:{tag}", timeout=300))
         await call(sbx.kill())
         await call(kit.Template.remove_tags(TEMPLATE, tag))
 
