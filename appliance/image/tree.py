@@ -11,10 +11,13 @@ same in every place. Bytecode carries the hash of its source, never checked: tim
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import os
 import py_compile
 import re
 import shutil
+import signal
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from appliance.api.labels import RUNTIME_ENTRY
+from appliance.box.children import PR_SET_PDEATHSIG
 from appliance.image import libraries
 from appliance.image.stub import stub
 
@@ -130,9 +134,17 @@ def _modes(target: Path) -> None:
 
 def compile_all(target: Path, home: str) -> None:
     """Compile every module of the tree, with the paths it will have. A module that does not compile stays source."""
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+    forking = multiprocessing.get_context("fork")  # the workers are this process's own children, see end_with
+    with ProcessPoolExecutor(os.cpu_count(), forking, initializer=end_with, initargs=(os.getpid(),)) as pool:
         for _ in pool.map(_compile, _sources(target, home), chunksize=64):
             pass
+
+
+def end_with(parent: int) -> None:
+    """In a worker: be killed when ``parent``, its pid, is; idle workers would wait for ever."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died between fork and prctl
+        os._exit(1)
 
 
 def _sources(target: Path, home: str) -> Iterator[tuple[str, str]]:
