@@ -136,13 +136,6 @@ def restarted_after(pod: Pod, instant: datetime) -> bool:
     return False
 
 
-def began_after(pod: Pod, instant: datetime) -> bool:
-    """Whether the present run of a container began after ``instant``, whatever its count of restarts says."""
-    runs = (status.state.running for status in pod.status.container_statuses)
-    begins = (times.parse_or_none(run.started_at) for run in runs if run is not None)
-    return any(begin is not None and begin > instant for begin in begins)
-
-
 def incarnation(pod: Pod) -> str:
     """Names this pod and this run of its containers."""
     return f"pod {pod.uid}, container restarts {restarts(pod)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 
 import msgspec
@@ -133,11 +133,7 @@ def restarted(seen: Seen, pod: Pod) -> bool:
     if replaced(pod):
         return True
     delivered = times.parse_or_none(seen.sandbox.meta.annotations.get(labels.CLAIM_TIMESTAMP))
-    if delivered is None or pod_reading.restarted_after(pod, delivered):
-        return delivered is not None
-    # A box that was started again may not count the start; a pool member ran before it was claimed all the same.
-    made_for_it = labels.PRIORITY in seen.sandbox.meta.annotations
-    return not made_for_it and pod_reading.began_after(pod, delivered + timedelta(seconds=1))
+    return delivered is not None and pod_reading.restarted_after(pod, delivered)
 
 
 def ended(seen: Seen, pod: Pod) -> Decision:

@@ -117,7 +117,9 @@ class ContainerRunner:
         return True
 
     def _adopt(self) -> bool:
-        """Take over the process of an earlier agent; else count the restart that is due."""
+        """Take over the process of an earlier agent; else count the restart that is due: the record names a process
+        that has ended and was not started again, whoever ended it.
+        """
         known = self.record.containers.get(self.container.name)
         if known is None:
             return False
@@ -240,11 +242,15 @@ class ContainerRunner:
                 await asyncio.to_thread(self.means.isolation.resize, spec, container)
                 self._name_run(self.state.image)
 
-    def _save(self, layer: int | None = None) -> None:
-        process = self.process or ProcessId(0, 0)
+    def _save(self, layer: int | None = None, *, counted: bool = False) -> None:
+        """Write the record. A process that has ended stays in it until its restart is ``counted``, so that an agent
+        after this one counts it too.
+        """
         known = self.record.containers.get(self.container.name) or ContainerRecord()
+        last = ProcessId(0, 0) if counted else ProcessId(known.pid, known.start)
+        process = self.process or last
         self.record.containers[self.container.name] = ContainerRecord(
-            process.pid, process.start, self.state.running_since or 0.0, self.state.restarts,
+            process.pid, process.start, self.state.running_since or known.since, self.state.restarts,
             self.state.started, self.state.ready, self.state.ended.code if self.state.ended else None,
             self.state.image or known.image, known.layer if layer is None else layer,
         )  # fmt: skip
@@ -415,7 +421,7 @@ class ContainerRunner:
         self.state.waiting, self.state.message, self.state.ended = waiting, message, None
         self.process = None
         self.started.clear()
-        self._save()
+        self._save(counted=True)
 
     async def _back_off(self, failures: int) -> None:
         self.state.restarts += 1

@@ -12,6 +12,7 @@ choose the same one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -75,9 +76,10 @@ class PodNetwork:
         raise OSError(17, f"network: {base}0 to {base}{_INSTANCES - 1} all belong to other nodes on this box")
 
     def make_bridge(self) -> None:
-        """The bridge, marked as ours; policies of another node's pods go. Raises ``OSError``."""
+        """The bridge, marked as ours; of a node whose directory is gone, policies and links go. Raises ``OSError``."""
         if _alias(self.bridge) != str(self.state.parent.parent):
             _nft(f"add table inet {self.bridge}\ndelete table inet {self.bridge}")
+            remove_bridge(self.bridge)
         with Netlink() as netlink, suppress(FileExistsError):
             netlink.add_bridge(self.bridge, mtu=self.mtu)
         Path(f"/sys/class/net/{self.bridge}/ifalias").write_text(str(self.state.parent.parent))
@@ -169,8 +171,8 @@ class PodNetwork:
         """Remove everything, and give ip_forward its old value when nobody else needs it."""
         with suppress(OSError):
             _nft(f"add table inet {self.bridge}\ndelete table inet {self.bridge}")
-        with suppress(OSError), Netlink() as netlink:
-            netlink.delete(socket.if_nametoindex(self.bridge))
+        with suppress(OSError):
+            remove_bridge(self.bridge)
         with suppress(OSError, ValueError, KeyError):
             before = json.loads(self.state.read_text())["ip_forward"]
             if not any(_alias(f"{self.bridge.rstrip('0123456789')}{n}") is not None for n in range(_INSTANCES)):
@@ -187,6 +189,25 @@ def box_lock() -> Iterator[None]:
         yield
     finally:
         os.close(directory)
+
+
+def remove_bridge(bridge: str) -> None:
+    """Delete a bridge, if there is one, and its ports, which the kernel would keep until their namespaces are gone.
+
+    Raises ``OSError``.
+    """
+    ports = Path(f"/sys/class/net/{bridge}/brif")
+    with Netlink() as netlink:
+        for link in (*(sorted(os.listdir(ports)) if ports.is_dir() else ()), bridge):
+            try:
+                index = socket.if_nametoindex(link)
+            except OSError:
+                continue
+            try:
+                netlink.delete(index)
+            except OSError as error:
+                if error.errno != errno.ENODEV:  # gone meanwhile
+                    raise
 
 
 def _ipv4(text: str) -> IPv4Address | None:

@@ -24,8 +24,10 @@ class ContainerRecord(msgspec.Struct):
     """One container of a record."""
 
     pid: int = 0
+    """Of the present run, or of the last one while its restart is not counted in ``restarts``."""
     start: int = 0
     since: float = 0.0
+    """When that run began, in Unix seconds."""
     restarts: int = 0
     started: bool = False
     ready: bool = False
