@@ -112,6 +112,9 @@ class GatewaySettings:
     max_connections: int = 10_000
     drain_timeout: float = 10.0
     """Seconds open streams get at shutdown."""
+    leave_time: float = 0.0
+    """Seconds at shutdown, before that, in which everything is served as before and every answer says ``Connection:
+    close``: for balancers that still send connections, and for clients that keep theirs (``--leave``)."""
     connect_backoff: float = 0.025
     """Seconds before the second dial; doubles for each further one."""
     wake_timeout: float = 60.0

@@ -53,6 +53,13 @@ def role_flags(into: argparse.ArgumentParser) -> None:
     gateway.add_argument("--api-key-file", type=Path, metavar="FILE", help="--role=manager: the first API key")
     gateway.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM; turns TLS on")
     gateway.add_argument("--tls-key", type=Path, metavar="FILE", help="private key, PEM")
+    gateway.add_argument(
+        "--leave",
+        type=count,
+        default=0,
+        metavar="SECONDS",
+        help="--role=manager: go on serving so long after SIGTERM, telling every client to connect anew (0)",
+    )
     controller = into.add_argument_group("--role=controller")
     controller.add_argument("--no-leader-election", action="store_true", help="reconcile without holding the Lease")
     controller.add_argument("--webhook-listen", metavar="HOST:PORT", help="TLS: asked before pods are deleted (off)")

@@ -48,7 +48,11 @@ def gateway(options: argparse.Namespace) -> GatewaySettings:
     if options.domain is not None:
         parse_domain(options.domain, "--domain")
     return GatewaySettings(
-        listen=options.listen, tls_cert=options.tls_cert, tls_key=options.tls_key, tls_listen=options.tls_listen
+        listen=options.listen,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        tls_listen=options.tls_listen,
+        leave_time=float(options.leave),
     )
 
 

@@ -1,7 +1,7 @@
 """The gateway: its listener, its sweep, its end. Start here.
 
-``start`` binds, ``drain`` ends in a fixed order: no new connections, idle ones closed, requests in flight finish (up to
-``drain_timeout``), the rest is aborted. ``reset`` cuts one sandbox's connections with RST: clients take that, followed
+``start`` binds, ``drain`` ends in a fixed order: for ``leave_time`` every answer closes its connection, then there are
+no new connections, idle ones are closed, requests in flight finish (up to ``drain_timeout``), the rest is aborted. ``reset`` cuts one sandbox's connections with RST: clients take that, followed
 by 502 for the next request, for "the sandbox was killed".
 """
 
@@ -90,9 +90,11 @@ class Gateway:
         hub = self._hub
         if hub is None:
             return
+        hub.draining = True
+        if self._settings.leave_time:
+            await self._leave(hub)
         for server in self._servers:
             server.close()
-        hub.draining = True
         hub.pool.close()
         for client in [client for client in hub.clients if client.idle]:
             client.transport.close()
@@ -108,6 +110,15 @@ class Gateway:
                 self._sweeper.cancel()
         await hub.close()
         await asyncio.sleep(0)  # aborted transports close their sockets in the next turn of the loop
+
+    async def _leave(self, hub: Hub) -> None:
+        """Serve on for ``leave_time``. A client that keeps connections uses one that it did not see us close; closing
+        idle ones at once would lose the request it is just sending.
+        """
+        try:
+            await asyncio.sleep(self._settings.leave_time)
+        finally:
+            hub.emptied.clear()  # there may have been moments without clients
 
     def reset(self, sandbox_id: str) -> int:
         """Abort (RST) every client connection that is being served by this sandbox; how many there were.

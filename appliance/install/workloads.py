@@ -16,7 +16,8 @@ from appliance.install.rbac import CONTROLLER, KEEP, MANAGER, selector
 
 PORT = 8080
 _LEAVE = 5
-"""Seconds that an ending manager goes on serving, for nodes to stop sending it connections."""
+"""Seconds that an ending manager goes on serving: a pod that ends is still sent connections until every node has heard
+of it, and clients keep theirs."""
 _KEY, _TLS = "/etc/appliance/key", "/etc/appliance/tls"
 _TLS_ON = "tls.secretName"
 
@@ -61,6 +62,7 @@ def _manager() -> dict[str, Any]:
         "--role=manager",
         f"--listen=0.0.0.0:{PORT}",
         f"--api-key-file={_KEY}/api-key",
+        f"--leave={_LEAVE}",
         filled("domain", text("--domain=", Value("domain"))),
         filled(_TLS_ON, f"--tls-cert={_TLS}/tls.crt"),
         filled(_TLS_ON, f"--tls-key={_TLS}/tls.key"),
@@ -73,8 +75,6 @@ def _manager() -> dict[str, Any]:
         "readinessProbe": probe,
         "livenessProbe": {**probe, "periodSeconds": 15, "failureThreshold": 4},
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 300},
-        # a pod that ends is still sent connections until every node has heard of it (Kubernetes 1.30 has this hook)
-        "lifecycle": {"preStop": {"sleep": {"seconds": _LEAVE}}},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import socket
 
@@ -526,6 +527,44 @@ async def test_drain_finishes_what_is_in_flight(world, address):
     status, fields, body = await busy.answer()
     assert (status, fields["connection"], body) == (200, "close", b"ok")
     await draining
+
+
+async def test_a_leaving_gateway_serves_on_and_says_close(world, address):
+    """Kept connections and new ones are answered, with Connection: close, until the time is over; then as usual."""
+
+    async def handler(peer):
+        while await peer.head():
+            await peer.send(OK + b"Content-Length: 2\r\n\r\nok")
+
+    await world.serve(handler)
+    gateway = await world.start(leave_time=600.0)
+    kept = await world.connect()
+    await kept.send(request("GET / HTTP/1.1", address))
+    status, fields, _ = await kept.answer()
+    assert status == 200 and "connection" not in fields
+    draining = asyncio.create_task(gateway.drain())
+    while not gateway._hub.draining:
+        await asyncio.sleep(0)
+    for client in (kept, await world.connect()):
+        await client.send(request("GET / HTTP/1.1", address))
+        status, fields, body = await client.answer()
+        assert (status, fields["connection"], body) == (200, "close", b"ok")
+        assert await client.rest() == b""
+    idle = await world.connect()
+    draining.cancel()
+    await asyncio.gather(draining, return_exceptions=True)
+    gateway._settings = dataclasses.replace(gateway._settings, leave_time=0.0)
+    await gateway.drain()
+    assert await idle.rest() == b""
+
+
+async def test_a_gateway_that_has_left_ends_with_its_last_client(world, address):
+    """After the time for leaving an idle connection is closed, and the drain returns."""
+    gateway = await world.start(leave_time=0.01, drain_timeout=600.0)
+    idle = await world.connect()
+    await asyncio.wait_for(gateway.drain(), 60)
+    assert await idle.rest() == b""
+    assert not gateway._hub.clients
 
 
 async def test_drain_is_bounded(world, address):
