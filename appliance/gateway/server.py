@@ -1,8 +1,9 @@
 """The gateway: its listener, its sweep, its end. Start here.
 
 ``start`` binds, ``drain`` ends in a fixed order: for ``leave_time`` every answer closes its connection, then there are
-no new connections, idle ones are closed, requests in flight finish (up to ``drain_timeout``), the rest is aborted. ``reset`` cuts one sandbox's connections with RST: clients take that, followed
-by 502 for the next request, for "the sandbox was killed".
+no new connections, idle ones are closed, requests in flight finish (up to ``drain_timeout``), the rest is aborted.
+``reset`` cuts one sandbox's connections with RST: clients take that, followed by 502 for the next request, for "the
+sandbox was killed".
 """
 
 from __future__ import annotations
