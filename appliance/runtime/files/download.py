@@ -75,7 +75,7 @@ async def _answer(request: Request, path: str, descriptor: int, status: os.stat_
     # A small file is read once, whole; the first bytes also tell what it is, and whether /proc has more than it says.
     first = await _read(descriptor, 0, max(status.st_size, _SAMPLE) if status.st_size < _DIRECT else _SAMPLE)
     headers.append((b"content-type", _content_type(path, first[:_SAMPLE])))
-    if encoding == "gzip":
+    if encoding == "gzip" and first:  # nothing is never compressed: clients know an empty file by its length 0
         await _send_gzip(request, descriptor, headers)
     elif status.st_size == 0 and first:
         await _send_unsized(request, descriptor, headers)  # a file of /proc or /sys
