@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+
+if TYPE_CHECKING:
+    from appliance.runtime.intake import Intake
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -21,6 +24,9 @@ Header = tuple[bytes, bytes]
 
 SENDFILE: Final = "appliance.sendfile"
 """ASGI extension of our listener: ``await sendfile(descriptor, offset, count) -> bytes sent``."""
+
+INTAKE: Final = "appliance.intake"
+"""ASGI extension of our listener: ``intake() -> Intake | None``, the rest of the body to be read without the loop."""
 
 CORS: Final[tuple[Header, ...]] = ((b"access-control-allow-origin", b"*"),)
 PREFLIGHT: Final[tuple[Header, ...]] = (
@@ -115,6 +121,12 @@ class Request:
         except ConnectionError:
             raise Disconnected from None
         return sent
+
+    def intake(self) -> Intake | None:
+        """The rest of the body, when it is plain, of known length, large, and all before it has been taken."""
+        take = self.scope.get("extensions", {}).get(INTAKE)
+        taken: Intake | None = take() if take is not None else None
+        return taken
 
     async def disconnected(self) -> None:
         """Return when the client goes away (or the answer is complete). Body bytes that still arrive are dropped."""

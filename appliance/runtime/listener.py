@@ -12,11 +12,13 @@ import contextlib
 from functools import partial
 from typing import Any
 
+from httptools import HttpRequestParser
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from appliance.runtime.http import SENDFILE
+from appliance.runtime.http import INTAKE, SENDFILE
+from appliance.runtime.intake import WORTH, Intake
 from appliance.runtime.settings import RuntimeSettings
 from appliance.runtime.transport import Body, Writer
 
@@ -31,6 +33,8 @@ class _Protocol(HttpToolsProtocol):
 
     max_head = 64 * 1024
     _head = 0
+    _unparsed = 0
+    """Bytes of body still to come that the parser must not see: it lost count while an ``Intake`` read."""
     _body: Body
     transport: Any
 
@@ -43,7 +47,10 @@ class _Protocol(HttpToolsProtocol):
         cycle: Any = self.cycle  # its task has not run yet: what is replaced here is what it will use
         self._body = Body(cycle, self.flow)
         cycle.receive = self._body.receive
-        extensions: dict[str, Any] = {SENDFILE: partial(self._sendfile, cycle)}
+        extensions: dict[str, Any] = {
+            SENDFILE: partial(self._sendfile, cycle),
+            INTAKE: partial(self._intake, cycle, self._body, self.headers),
+        }
         self.scope["extensions"] = extensions
 
     def on_body(self, body: bytes) -> None:
@@ -59,6 +66,39 @@ class _Protocol(HttpToolsProtocol):
         sent: int = await self.transport.sendfile(descriptor, offset, count)
         cycle.expected_content_length -= sent
         return sent
+
+    def _intake(self, cycle: Any, body: Body, headers: list[tuple[bytes, bytes]]) -> Intake | None:
+        """The ASGI extension: the rest of a body of known length. The connection is read by nobody else meanwhile."""
+        if body.waiting or not cycle.more_body or cycle.disconnected:
+            return None
+        left = self._unparsed or _announced(headers) - body.received
+        if left < WORTH:
+            return None
+        self.flow.pause_reading()
+        self._unparsed = 0
+        return Intake(self.transport.get_extra_info("socket").dup(), left, partial(self._release, cycle))
+
+    def _release(self, cycle: Any, intake: Intake) -> None:
+        """The intake is over: what is left of the body comes through ``data_received``, then the next request."""
+        if intake.gone:
+            cycle.disconnected = True
+            self.transport.abort()
+            return
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._unparsed = intake.left
+        cycle.more_body = intake.left > 0
+        cycle.message_event.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self._unparsed:
+            self._unset_keepalive_if_required()
+            piece, data = data[: self._unparsed], data[self._unparsed :]
+            self._unparsed -= len(piece)
+            self.cycle.more_body = self._unparsed > 0
+            self.on_body(piece)
+        if data:
+            super().data_received(data)
 
     def on_message_begin(self) -> None:
         self._head = 0
@@ -78,6 +118,12 @@ class _Protocol(HttpToolsProtocol):
             self.transport.write(_TOO_LARGE)
             self.transport.close()
             raise ValueError("request head too large")  # stops the parser
+
+
+def _announced(headers: list[tuple[bytes, bytes]]) -> int:
+    """``Content-Length``; 0 where the body comes in chunks."""
+    found = dict(headers)
+    return 0 if b"transfer-encoding" in found else int(found.get(b"content-length", b"0"))
 
 
 class Listener:

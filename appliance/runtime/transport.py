@@ -92,11 +92,19 @@ class Body:
         self._flow = flow
         self._pieces: deque[bytes] = deque()
         self._size = 0
+        self.received = 0
+        """Bytes from the parser until now."""
+
+    @property
+    def waiting(self) -> bool:
+        """There are pieces that the application has not taken."""
+        return bool(self._pieces)
 
     def feed(self, piece: bytes) -> None:
         """From the parser."""
         self._pieces.append(piece)
         self._size += len(piece) + _PIECE_COST
+        self.received += len(piece)
         if self._size >= PAUSE:
             self._flow.pause_reading()
         self._cycle.message_event.set()

@@ -11,11 +11,20 @@ from appliance.runtime.http import HttpError, Request
 _PIECE: Final = 256 * 1024
 
 
+def is_plain(request: Request) -> bool:
+    """Whether the body is sent as it is."""
+    return _encoding(request) in ("identity", "")
+
+
+def _encoding(request: Request) -> str:
+    return request.headers.get("content-encoding", "identity").strip().lower()
+
+
 def body_chunks(request: Request) -> AsyncIterator[bytes]:
     """The decoded body. Raises ``HttpError`` 400 for an unknown ``Content-Encoding`` or broken gzip."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding in ("identity", ""):
+    if is_plain(request):
         return request.chunks()
+    encoding = _encoding(request)
     if encoding == "gzip":
         return _gunzip(request.chunks())
     raise HttpError(400, f"Content-Encoding: expected gzip or identity, got {encoding!r}")

@@ -101,6 +101,21 @@ class MultipartParser:
         at = data.find(b"\r")  # one byte is sought ten times faster than several
         return at >= 0 and data.find(self._delimiter, at) >= 0
 
+    @property
+    def in_file(self) -> bool:
+        """In the middle of a part, with nothing held back: ``scan`` may be used."""
+        return self._state is _State.BODY and not self._buffer
+
+    def scan(self, data: bytearray, size: int) -> tuple[int, bool]:
+        """How many of the first ``size`` bytes of ``data`` belong to the part, and whether its delimiter follows.
+
+        What follows is to be given again, with more behind it, or to ``feed``. See ``intake.Scan``.
+        """
+        at = data.find(b"\r", 0, size)
+        if at >= 0 and (at := data.find(self._delimiter, at, size)) >= 0:
+            return at, True
+        return size - self._beginning(data[max(0, size - len(self._delimiter)) : size]), False
+
     def close(self) -> None:
         """The body is over. Raises ``HttpError`` 400 when it is cut off."""
         if self._state is not _State.DONE:

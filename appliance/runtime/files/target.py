@@ -16,7 +16,7 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from appliance.runtime.files.metadata import replace_metadata
@@ -24,6 +24,7 @@ from appliance.runtime.filesystem.directories import give, make_parents
 from appliance.runtime.filesystem.failures import rest_error
 from appliance.runtime.filesystem.magic import on_overlay
 from appliance.runtime.http import HttpError
+from appliance.runtime.intake import Intake, Scan, everything
 from appliance.runtime.users import User
 
 FLUSH: Final = 1024 * 1024
@@ -83,7 +84,33 @@ class Target:
             loop = asyncio.get_running_loop()
             self._writing = loop.run_in_executor(None, self._writer(), self._descriptor, self._take())
 
-    def _writer(self) -> Callable[[int, list[bytes]], None]:
+    async def fill(self, intake: Intake, scan: Scan = everything) -> None:
+        """Add what ``intake`` brings, until the file's end in it; closes it. Raises ``HttpError``, ``Disconnected``."""
+        loop = asyncio.get_running_loop()
+        try:
+            await self._settle()
+            if self._pieces:
+                self._writing = loop.run_in_executor(None, self._put, self._take())
+                await self._settle()
+            while intake.working:
+                await intake.readable()
+                self._writing = loop.run_in_executor(None, intake.carry, scan, self._put_view)
+                await self._settle()
+        finally:
+            if self._writing is None or self._writing.done():
+                intake.close()
+            else:  # cancelled: the thread is still using it
+                intake.gone = True
+                self._writing.add_done_callback(lambda _: intake.close())
+
+    def _put_view(self, view: memoryview) -> None:
+        self._put([view])
+
+    def _put(self, pieces: Sequence[bytes | memoryview]) -> None:
+        if any(pieces):
+            self._writer()(self._descriptor, pieces)
+
+    def _writer(self) -> Callable[[int, Sequence[bytes | memoryview]], None]:
         replaces, self._replaces = self._replaces, False
         return _replace if replaces else _write_all
 
@@ -142,7 +169,7 @@ def _destination(path: str) -> os.stat_result | None:
     return status
 
 
-def _replace(descriptor: int, pieces: list[bytes]) -> None:
+def _replace(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
     """The first write to a file with an old content: afterwards the pieces are all it holds, also when it fails."""
     size = sum(map(len, pieces))
     if not size or os.fstat(descriptor).st_size > size:
@@ -154,7 +181,7 @@ def _replace(descriptor: int, pieces: list[bytes]) -> None:
         raise
 
 
-def _write_all(descriptor: int, pieces: list[bytes]) -> None:
+def _write_all(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
     """Write the pieces, as one where the kernel takes them so: each write is an event for watchers."""
     rest: list[bytes | memoryview] = [piece for piece in pieces if piece]
     while rest:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from appliance.runtime import auth
 from appliance.runtime.context import Context
-from appliance.runtime.files.body import body_chunks
+from appliance.runtime.files.body import body_chunks, is_plain
 from appliance.runtime.files.metadata import metadata_of
 from appliance.runtime.files.multipart import MultipartParser, PartEnd, PartStart, boundary_of
 from appliance.runtime.files.target import Target
@@ -20,7 +20,7 @@ async def serve_upload(request: Request, context: Context) -> None:
     """Answer 200 with the list of written files. Raises ``HttpError`` 400, 401, 403, 507."""
     auth.check_files(request, context.state, "write")
     user = context.rest_user(request.query.get("username"))
-    upload = _Upload(context, user, request.query.get("path") or None, metadata_of(request.headers))
+    upload = _Upload(request, context, user, metadata_of(request.headers))
     chunks = body_chunks(request)
     size = _announced(request)
     try:
@@ -39,17 +39,17 @@ async def serve_upload(request: Request, context: Context) -> None:
 def _announced(request: Request) -> int:
     """``Content-Length`` of a plain body, else 0: unknown."""
     length = request.headers.get("content-length", "")
-    plain = request.headers.get("content-encoding", "identity") == "identity"
-    return int(length) if plain and length.isdigit() else 0
+    return int(length) if is_plain(request) and length.isdigit() else 0
 
 
 class _Upload:
     """One request's files."""
 
-    def __init__(self, context: Context, user: User, path: str | None, metadata: Mapping[str, str]) -> None:
+    def __init__(self, request: Request, context: Context, user: User, metadata: Mapping[str, str]) -> None:
         self._context = context
         self._user = user
-        self._path = path
+        self._path = request.query.get("path") or None
+        self._intake = request.intake if is_plain(request) else lambda: None
         self._metadata = metadata
         self._target: Target | None = None
         self._seen: set[str] = set()
@@ -62,20 +62,28 @@ class _Upload:
         self._open(self._path, size)
         async for chunk in chunks:
             await self._current.write(chunk)
+            if (intake := self._intake()) is not None:
+                await self._current.fill(intake)
         await self._complete()
 
     async def parts(self, chunks: AsyncIterator[bytes], boundary: bytes, size: int) -> None:
         """Each part named ``file`` is a file; other parts are skipped."""
         parser = MultipartParser(boundary)
         async for chunk in chunks:
-            for event in parser.feed(chunk):
-                if isinstance(event, PartStart):
-                    self._start_part(event, size)
-                elif isinstance(event, PartEnd):
-                    await self._complete()
-                elif self._target is not None:
-                    await self._target.write(event)
+            await self._feed(parser, chunk, size)
+            while self._target is not None and parser.in_file and (intake := self._intake()) is not None:
+                await self._target.fill(intake, parser.scan)
+                await self._feed(parser, intake.leftover, size)
         parser.close()
+
+    async def _feed(self, parser: MultipartParser, data: bytes, size: int) -> None:
+        for event in parser.feed(data):
+            if isinstance(event, PartStart):
+                self._start_part(event, size)
+            elif isinstance(event, PartEnd):
+                await self._complete()
+            elif self._target is not None:
+                await self._target.write(event)
 
     def _start_part(self, part: PartStart, size: int) -> None:
         if part.name != "file":
