@@ -49,6 +49,8 @@ ACCESS_PERIOD = 300.0
 """Seconds between two looks at what is allowed."""
 FLASH = 6.0
 """Seconds a message stays."""
+NO_SHELL = "a shell takes over a terminal, and a browser is none: run appliance --role=tui in a terminal"
+"""Why ``s`` does nothing with --web."""
 
 log = logging.getLogger(__name__)
 
@@ -201,8 +203,9 @@ class Deck(App[None]):
     def show_help(self, screen: DeckScreen) -> None:
         """The help of a screen."""
         columns: tuple[Column[Any], ...] = screen.live.columns if isinstance(screen, ListScreen) else ()
-        made = help_lines(screen.offers, columns, self.refused, self.configuration.keys)
-        self.push_screen(PageScreen("help", lambda now: made))
+        refused = self.refused | ({"shell": NO_SHELL} if self.is_web else {})
+        made = partial(help_lines, screen.offers, columns, refused, self.configuration.keys)
+        self.push_screen(PageScreen("help", lambda now: made(self.size.width - 1)))  # less the scroll bar
 
     # Reading ------------------------------------------------------------------------------------------------------
     def show_yaml(self, row: Any) -> None:
@@ -243,6 +246,10 @@ class Deck(App[None]):
         """A shell in a sandbox, on this very terminal; the deck comes back when it ends."""
         from tui.act.inside import shell
 
+        if self.is_web:
+            if isinstance(self.screen, DeckScreen):
+                self.screen.flash(NO_SHELL, "warn")
+            return
         await self._inside(shell, key)
 
     async def _inside(self, do: Callable[..., Any], key: Key) -> None:

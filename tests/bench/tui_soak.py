@@ -1,9 +1,10 @@
 """What the flight deck costs: 10,000 sandboxes, 100 changes a second, CPU per frame, share of a core, memory.
 
-    python tests/bench/tui_soak.py [--objects 10000] [--rate 100] [--frames 200] [--screen 3] [--filter WORDS]
+    python tests/bench/tui_soak.py [--objects 10000] [--rate 100] [--frames 200] [--screen 3] [--filter WORDS] [--at 0]
 
 The application runs headless and is told the time, so nothing waits: a frame is the changes that arrive in it, the
 reducer, the frame's painting and the compositor. CPU is that of this process; the target is 16 ms a frame.
+``--at`` puts the cursor on that row: what is inserted above it then moves every line of the table.
 24,000 frames are an hour of the fleet's time, with 360,000 changes: memory must be as flat at its end as after a tenth.
 """
 
@@ -66,6 +67,9 @@ async def soak(arguments: argparse.Namespace) -> None:
         await pilot.pause()
         if arguments.filter:
             deck.screen.set_filter(arguments.filter)  # type: ignore[attr-defined]
+        if arguments.at:
+            deck.screen.live.go(arguments.at)  # type: ignore[attr-defined]
+            await pilot.pause()
         memory: list[float] = []
         for frame in range(arguments.frames):
             source.at += FRAME
@@ -102,6 +106,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--screen", default="3", choices=["1", "2", "3", "4"])
     parser.add_argument("--filter", default="")
+    parser.add_argument("--at", type=int, default=0)
     asyncio.run(soak(parser.parse_args()))
 
 

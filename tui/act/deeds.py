@@ -13,7 +13,7 @@ from appliance.kube.cluster import Cluster
 from tui.act import writes
 from tui.act.upgrade import image_name, upgrade
 from tui.model.pools import PoolRow
-from tui.view.cells import per_second
+from tui.view.cells import per_second, span
 
 Do = Callable[[Cluster, Any, str, float], Awaitable[str]]
 
@@ -47,11 +47,15 @@ def _kill(rows: Sequence[Any]) -> tuple[str, str]:
     members = len(rows) - claimed
     parts = []
     if claimed:
-        parts.append(f"{claimed} {'is' if claimed == 1 else 'are'} in use: work inside is lost")
+        parts.append(f"{_they(claimed, rows)} in use: work inside is lost")
     if members:
-        parts.append(f"{members} {'is' if members == 1 else 'are'} in a pool, which makes new ones")
+        parts.append(f"{_they(members, rows)} in a pool, which makes {'another' if members == 1 else 'new ones'}")
     what = "sandbox" if len(rows) == 1 else "sandboxes"
     return f"Kill {what} {names(rows)}?", "; ".join(parts) + "."
+
+
+def _they(count: int, rows: Sequence[Any]) -> str:
+    return "It is" if len(rows) == 1 else f"{count} {'is' if count == 1 else 'are'}"
 
 
 def _drop(rows: Sequence[Any]) -> tuple[str, str]:
@@ -82,7 +86,7 @@ def scale_preview(rows: Sequence[PoolRow], argument: str) -> str:
 
 def _extend_preview(rows: Sequence[Any], argument: str) -> str:
     by = writes.duration(argument)
-    return f"{names(rows)}: timers move {by} later"
+    return f"{names(rows)}: what its timers bring (pause, end) comes {span(by.total_seconds())} later"
 
 
 DEEDS: dict[str, Deed] = {

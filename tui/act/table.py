@@ -93,7 +93,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
     Action("processes", "o", "Processes", "one", BOXES, needs=("create", "pods/exec"), aliases=("ps",), bar=True),
     Action("files", "f", "Files", "one", BOXES, needs=("create", "pods/exec"), argument="[PATH]", bar=True),
     Action("usage", "m", "Usage", "one", BOXES, needs=("create", "pods/exec"), aliases=("metrics",), bar=True),
-    Action("copy", "c", "Copy to the clipboard", "one", ("page", "sandbox")),
+    Action("copy", "c", "Copy, to the clipboard", "one", ("page", "sandbox", "logs"), bar=True),
     Action("claim", "c", "Claim a sandbox", "do", ("pools",), True, ("create", "sandboxclaims"), bar=True),
     Action("scale", "s", "Scale", "do", ("pools",), True, ("patch", "sandboxsets"), argument="N", bar=True),
     Action("image", "i", "Change image", "do", ("pools",), True, ("patch", "sandboxsets"), argument="IMAGE"),

@@ -86,15 +86,20 @@ def _health(source: Source, glyphs: Glyphs, now: float) -> Iterable[Piece]:
 
 def tab_line(screen: str, situation: Situation, width: int) -> Cell:
     """The four screens, where we are, and what is filtered."""
-    left: list[Piece] = []
-    for key, name, title in TABS:
-        shown = f" {title}" if width >= 60 or name == screen else ""
-        left.append((f" {key}{shown} ", "cursor" if name == screen else "dim"))
-    if situation.crumbs:
-        left.append((f" {situation.crumbs} ", "accent"))
     right: list[Piece] = [(f" {situation.filter}", "warn")] if situation.filter else []
     right.append((f" {situation.count} ", "dim"))
+    crumbs: list[Piece] = [(f" {situation.crumbs} ", "accent")] if situation.crumbs else []
+    left = [*_tabs(screen, True), *crumbs]
+    if sum(cell_len(words) for words, _ in (*left, *right)) > width:
+        left = [*_tabs(screen, False), *crumbs]
     return spread(left, right, width)
+
+
+def _tabs(screen: str, named: bool) -> Iterable[Piece]:
+    """The four screens; without names only the one that is shown is named."""
+    for key, name, title in TABS:
+        shown = f" {title}" if named or name == screen else ""
+        yield f" {key}{shown} ", "cursor" if name == screen else "dim"
 
 
 def key_bar(actions: Sequence[Action], refused: dict[str, str], width: int) -> Cell:

@@ -20,10 +20,19 @@ CSS = """
 {name} .title {{ text-style: bold; width: 100%; }}
 {name} .detail {{ color: $text-muted; width: 100%; margin: 1 0; }}
 {name} Horizontal {{ height: auto; align-horizontal: right; }}
-{name} Button {{ margin-left: 2; min-width: 12; }}
+{name} Button {{ margin-left: 2; }}
 {name} Button:focus {{ text-style: bold reverse; }}
 {name} Input {{ background: $panel; padding: 0 1; }}
 """
+
+
+BUTTON = 12
+"""Least width of a button."""
+
+
+def _filling(label: str) -> str:
+    """A label as wide as its button, so that the mark of the focus fills it."""
+    return f"{label:^{BUTTON}}"
 
 
 class Confirm(ModalScreen[bool]):
@@ -50,8 +59,8 @@ class Confirm(ModalScreen[bool]):
                 box.cursor_blink = False
                 yield box
             with Horizontal():
-                yield Button("Cancel", id="cancel", compact=True)
-                yield Button(self.verb, id="yes", variant="error", disabled=bool(self.typed), compact=True)
+                yield Button(_filling("Cancel"), id="cancel", compact=True)
+                yield Button(_filling(self.verb), id="yes", variant="error", disabled=bool(self.typed), compact=True)
 
     def on_mount(self) -> None:
         """The default is to do nothing."""

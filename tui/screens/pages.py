@@ -61,7 +61,8 @@ class LogScreen(DeckScreen):
 
     name_of = "logs"
     CSS = """
-    LogScreen Log { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1; }
+    LogScreen Log { height: 1fr; overflow: auto auto; background: $background; background-tint: $foreground 0%;
+        scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1; }
     """
 
     def __init__(self, title: str, lines: Callable[[], AsyncIterator[str]]) -> None:
@@ -88,10 +89,11 @@ class LogScreen(DeckScreen):
     async def follow(self) -> None:
         """Write what arrives until it ends; say how it ended."""
         log = self.query_one(Log)
-        self._state = "following"
+        self._state = "following, nothing printed yet"
         self.paint_bars()
         try:
             async for line in self._open():
+                self._state = "following"
                 log.write_line(line)
             self._state = "ended"
         except errors.KubeError as error:
@@ -107,6 +109,11 @@ class LogScreen(DeckScreen):
 
     def paint_body(self, now: float) -> None:
         """The log paints itself."""
+
+    def do_copy(self, argument: str) -> None:
+        """The lines that are kept, to the clipboard."""
+        self.app.copy_to_clipboard("\n".join(self._log().lines))
+        self.flash("copied", "good")
 
     def _log(self) -> Log:
         return self.query_one(Log)

@@ -171,12 +171,13 @@ def arrange(rows: Sequence[R], keep: Filter, order: Order, columns: Sequence[Col
         return kept
     kept.sort(key=_key)  # nearly free: the world keeps its long list in this order
     values = list(map(column.sort, kept))
-    if None not in values:
-        kept.sort(key=column.sort, reverse=order.reverse)
-        return kept
-    valued = [row for row, value in zip(kept, values, strict=True) if value is not None]
-    valued.sort(key=column.sort, reverse=order.reverse)
-    return valued + [row for row, value in zip(kept, values, strict=True) if value is None]
+    places: Sequence[int] = range(len(kept))
+    if None in values:
+        places = [place for place in places if values[place] is not None]
+    arranged = [kept[place] for place in sorted(places, key=values.__getitem__, reverse=order.reverse)]
+    if len(arranged) < len(kept):
+        arranged += [row for row, value in zip(kept, values, strict=True) if value is None]
+    return arranged
 
 
 _key = attrgetter("key")

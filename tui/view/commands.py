@@ -8,5 +8,6 @@ PROCESSES: Final = ["/bin/sh", "-c", "ps -eo pid,user,pcpu,rss,etime,args 2>/dev
 
 
 def listing(path: str) -> list[str]:
-    """Lists a directory, the home directory without a path."""
-    return ["/bin/sh", "-c", 'cd -- "${1:-${HOME:-/}}" && pwd && ls -la', "sh", path]
+    """Lists a directory; without a path the home of E2B's user, else that of whom the container runs as."""
+    script = '[ -n "$1" ] || { [ -d /home/user ] && set -- /home/user; }; cd -- "${1:-${HOME:-/}}" && pwd && ls -la'
+    return ["/bin/sh", "-c", script, "sh", path]

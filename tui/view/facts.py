@@ -173,11 +173,14 @@ def _sandbox(row: SandboxRow, now: float) -> list[Cell]:
         fact("phase", row.source.status.phase or "-"),
         fact("message", row.message or "-", "bad" if row.failing else ""),
         fact("template", row.template or "-"),
-        fact("pool", "a member" if row.member else "claimed; was made for its claim" if row.on_demand else "claimed"),
+        fact(
+            "pool",
+            "a member" if row.member else "none: made for its claim" if row.on_demand else "left it when claimed",
+        ),
         fact("owner", row.owner or "-"),
         fact("claimed at", clock(row.claimed_at) if row.claimed_at else "-"),
-        fact("shutdown", countdown(row.shutdown, now) or "never"),
-        fact("pause", countdown(row.pause, now) or "never"),
+        fact("shutdown", _timer(row.shutdown, now)),
+        fact("pause", _timer(row.pause, now)),
         fact("paused", "asked for" if spec.paused else "no"),
         fact("strategy", spec.pause_strategy.type if spec.pause_strategy else "default"),
         fact("node", row.node or "-"),
@@ -190,6 +193,11 @@ def _sandbox(row: SandboxRow, now: float) -> list[Cell]:
         text(" annotations", "header"),
         *_pairs(meta.annotations),
     ]
+
+
+def _timer(at: float | None, now: float) -> str:
+    """When a timer strikes, and how long that is from now."""
+    return "never" if at is None else f"at {clock(at)}, in {countdown(at, now)}" if at > now else f"at {clock(at)}"
 
 
 def _pairs(found: Mapping[str, str]) -> list[Cell]:

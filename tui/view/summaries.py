@@ -43,7 +43,9 @@ def latency_line(world: World, now: float, glyphs: Glyphs, width: int) -> Cell:
 
 def claim_summary(world: World, watches: Iterable[WatchHealth], now: float, glyphs: Glyphs, width: int) -> list[Cell]:
     """Latency, and what the colours of the bars mean."""
-    legend: list[Piece] = [(" time: ", "dim")]
+    if width < NARROW:
+        return [latency_line(world, now, glyphs, width)]
+    legend: list[Piece] = [(" spent on: ", "dim")]
     pairs = zip(glyphs.stages, STAGE_TONES.items(), strict=True)
     legend += [(f"{glyph} {name}  ", tone) for glyph, (name, tone) in pairs]
     if any(one.plural in OPTIONAL and one.state == "forbidden" for one in watches):

@@ -130,7 +130,7 @@ def _restarts(row: SandboxRow, ink: Ink) -> Cell:
 
 
 SANDBOX_COLUMNS: tuple[Column[SandboxRow], ...] = (
-    Column("name", "SANDBOX", 22, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True, most=32),
+    Column("name", "SANDBOX", 23, lambda r, i: text(r.key[1]), lambda r: r.key[1], "N", rank=0, grow=True, most=32),
     Column("namespace", "NAMESPACE", 10, lambda r, i: text(r.key[0], "dim"), lambda r: r.key[0], rank=6),
     Column("state", "STATE", 11, _state, lambda r: STATES.index(r.state), "S", rank=0),
     Column("age", "AGE", 5, lambda r, i: text(span(i.now - r.created)), lambda r: -r.created, "A", True, 1),
@@ -181,7 +181,7 @@ def _got(row: ClaimRow, ink: Ink) -> Cell:
 
 
 CLAIM_COLUMNS: tuple[Column[ClaimRow], ...] = (
-    Column("name", "CLAIM", 24, _named, lambda r: r.key[1], "N", rank=0),
+    Column("name", "CLAIM", 23, _named, lambda r: r.key[1], "N", rank=0),
     Column("namespace", "NAMESPACE", 10, lambda r, i: text(r.key[0], "dim"), lambda r: r.key[0], rank=6),
     Column("kind", "BY", 5, lambda r, i: text(r.kind, "dim"), lambda r: r.kind, "B", rank=4),
     Column("phase", "PHASE", 8, lambda r, i: text(r.phase, PHASE_TONES[r.phase]), lambda r: r.phase, "P", rank=0),
@@ -190,9 +190,9 @@ CLAIM_COLUMNS: tuple[Column[ClaimRow], ...] = (
     Column("how", "FROM", 7, lambda r, i: text(r.how), lambda r: r.how, "F", rank=3),
     Column("age", "AGE", 5, lambda r, i: text(span(i.now - r.started)), lambda r: -r.started, "A", True, 1),
     Column("took", "TOOK", 7, _took, lambda r: r.seconds, "L", True, 0, False, True),
-    Column("bar", "WHERE THE TIME WENT", 20, _bar, lambda r: r.seconds, rank=2),
+    Column("bar", "SPENT ON", 9, _bar, lambda r: r.seconds, rank=1, grow=True, most=24),
     Column("slowest", "MOSTLY", 6, _slowest, lambda r: max(r.stages), rank=4),
-    Column("cause", "CAUSE", 26, lambda r, i: text(r.cause, "dim"), lambda r: r.cause, "C", rank=1, grow=True),
+    Column("cause", "CAUSE", 19, lambda r, i: text(r.cause, "dim"), lambda r: r.cause, "C", rank=1, grow=True),
 )
 
 

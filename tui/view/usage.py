@@ -111,7 +111,11 @@ def usage_lines(readings: Sequence[Reading], glyphs: Glyphs) -> list[Cell]:
     lines = [_line(*row, glyphs) for row in rows]
     if last.memory is None:
         lines += [(), text(" Its control group cannot be read from inside: no processor and memory use.", "dim")]
-    return [(), *lines, (), text(f" {len(readings)} readings, one every few seconds while this is shown", "dim")]
+    return [(), *lines, (), text(f" {_readings(len(readings))}, one every few seconds while this is shown", "dim")]
+
+
+def _readings(count: int) -> str:
+    return "1 reading" if count == 1 else f"{count} readings"
 
 
 def _amount(used: float, limit: float | None) -> tuple[str, float | None]:

@@ -1,7 +1,7 @@
 """A table of any number of live rows, painted line by line: only what is visible costs anything.
 
-The widget keeps the rows it was given and asks their columns for cells while painting. The cursor stays on a *key*:
-whatever is inserted or removed around it, the line under the eye is still the same object at the same height.
+The widget keeps the rows it was given; ``Painter`` makes lines of them. The cursor stays on a *key*: whatever is
+inserted or removed around it, the line under the eye is still the same object at the same height.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from rich.cells import cell_len, set_cell_size
-from rich.segment import Segment
 from textual import events
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -18,15 +16,13 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.model.change import Key
-from tui.view.cells import Cell, Glyphs
-from tui.view.columns import Column, Ink, Order, fit
+from tui.view.cells import Glyphs
+from tui.view.columns import Column, Order, fit
+from tui.widgets.painter import GUTTER, WIDE_GAP, Layout, Painter, Window
 from tui.widgets.tones import COMPONENTS, Palette, scoped
 
-WIDE_GAP = 1
-GUTTER = 1
-"""Columns left of the first, for marks."""
-CACHED = 500
-"""Painted lines kept."""
+NEAR = 32
+"""So far from its old place an object is looked for before it is looked for everywhere."""
 
 
 class LiveTable(ScrollView, can_focus=True):
@@ -65,9 +61,8 @@ class LiveTable(ScrollView, can_focus=True):
         self.marked: set[Key] = set()
         self.rows: list[Any] = []
         self._cursor = 0
-        self._palette: Palette | None = None
-        self._shown: tuple[tuple[object, ...], list[tuple[Any, str]]] = ((), [])
-        self._strips: dict[Key, tuple[Any, tuple[object, ...], Strip]] = {}
+        self._known_painter: Painter | None = None
+        self._shown: list[Strip] = []
 
     # State --------------------------------------------------------------------------------------------------------
     @property
@@ -100,39 +95,15 @@ class LiveTable(ScrollView, can_focus=True):
 
     def _place_of(self, key: Key, near: int) -> int:
         """Where the object is now; where it was when it is gone."""
-        if near < len(self.rows) and self.rows[near].key == key:
+        last = max(0, len(self.rows) - 1)
+        start = max(0, near - NEAR)
+        if near <= last and self.rows and self.rows[near].key == key:
             return near
-        found = next((place for place, row in enumerate(self.rows) if row.key == key), near)
-        return min(found, max(0, len(self.rows) - 1))
-
-    def _refresh_changed(self) -> None:
-        """Ask for the lines to be painted that are not what they were; all of them when a second has passed."""
-        picture = self._picture()
-        old, self._shown = self._shown, picture
-        if old[0] != picture[0] or len(old[1]) != len(picture[1]):
-            self.refresh()
-            return
-        width = self.size.width
-        pairs = enumerate(zip(old[1], picture[1], strict=True), start=1)
-        changed = [Region(0, y, width, 1) for y, (was, now) in pairs if was[0] is not now[0] or was[1] != now[1]]
-        if changed:
-            self.refresh(*changed)
-
-    def _picture(self) -> tuple[tuple[object, ...], list[tuple[Any, str]]]:
-        """What the lines depend on together, and what each depends on by itself."""
-        first = round(self.scroll_y)
-        visible = self.rows[first : first + self.size.height]
-        common = (
-            int(self.now),
-            first,
-            self.order,
-            self.size,
-            self.wide,
-            self.empty,
-            self.has_focus,
-            len(self.rows) == 0,
-        )
-        return common, [(row, self._over(row, first + index)) for index, row in enumerate(visible)]
+        around = enumerate(self.rows[start : near + NEAR], start)
+        found = next((place for place, row in around if row.key == key), None)
+        if found is None:
+            found = next((place for place, row in enumerate(self.rows) if row.key == key), near)
+        return min(found, last)
 
     def go(self, place: int) -> None:
         """Move the cursor to a line, as far as there are lines."""
@@ -141,7 +112,7 @@ class LiveTable(ScrollView, can_focus=True):
             self._cursor = place
             self.post_message(self.Moved())
         self.scroll_to_region(Region(round(self.scroll_x), place, 1, 2), animate=False, immediate=True)
-        self.refresh()
+        self._refresh_changed()
 
     def go_to(self, key: Key) -> bool:
         """Move the cursor to an object; False when it is not shown."""
@@ -176,13 +147,14 @@ class LiveTable(ScrollView, can_focus=True):
         """Mark everything between the nearest mark above the cursor and the cursor."""
         start = next((p for p in range(self._cursor, -1, -1) if self.rows[p].key in self.marked), self._cursor)
         self.marked |= {row.key for row in self.rows[start : self._cursor + 1]}
-        self.refresh()
+        self._refresh_changed()
 
     def clear_marks(self) -> None:
         """Unmark everything."""
         self.marked.clear()
-        self.refresh()
+        self._refresh_changed()
 
+    # Input --------------------------------------------------------------------------------------------------------
     def on_focus(self) -> None:
         """The cursor is shown where the keys go."""
         self.refresh()
@@ -191,7 +163,6 @@ class LiveTable(ScrollView, can_focus=True):
         """The cursor is not shown elsewhere."""
         self.refresh()
 
-    # Input --------------------------------------------------------------------------------------------------------
     def on_click(self, event: events.Click) -> None:
         """Header: sort; row: cursor; row under the cursor again: open."""
         line = event.y
@@ -216,8 +187,7 @@ class LiveTable(ScrollView, can_focus=True):
     # Painting -----------------------------------------------------------------------------------------------------
     def notify_style_update(self) -> None:
         """The theme changed."""
-        self._palette = None
-        self._strips.clear()
+        self._known_painter = None
         super().notify_style_update()
 
     def on_resize(self) -> None:
@@ -230,84 +200,51 @@ class LiveTable(ScrollView, can_focus=True):
             return self.scrollable_content_region.width
         return GUTTER + sum(column.width + WIDE_GAP for column in self.columns)
 
-    def _layout(self) -> list[tuple[Column[Any], int]]:
+    def _layout(self) -> Layout:
         width = self.scrollable_content_region.width
         if self.wide and self._content_width() > width:
-            return [(column, column.width) for column in self.columns]
-        return fit(self.columns, width - GUTTER - WIDE_GAP)  # a gap at the right end too
+            return tuple((column, column.width) for column in self.columns)
+        return tuple(fit(self.columns, width - GUTTER - WIDE_GAP))  # a gap at the right end too
+
+    def _refresh_changed(self) -> None:
+        """Ask for those lines to be painted that are not what they were."""
+        width, height = self.size
+        fresh = self._lines(range(height))
+        old, self._shown = self._shown, fresh
+        if len(old) != len(fresh):
+            self.refresh()
+            return
+        changed = [Region(0, y, width, 1) for y in range(height) if old[y] is not fresh[y]]
+        if changed:
+            self.refresh(*changed)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines of a part of the widget. Ours are kept by object, so Textual's own cache by place is passed by."""
+        strips, ground = self._lines(crop.line_range), self.background_colors[1]
+        for filter in self.get_line_filters():  # noqa: A001 - what Textual calls them
+            strips = [strip.apply_filter(filter, ground) for strip in strips]
+        left, right = crop.column_span
+        return [one if not left and one.cell_length == right else one.crop_extend(left, right, None) for one in strips]
 
     def render_line(self, y: int) -> Strip:
-        """The header for the first line, else the row that is scrolled there."""
-        if self._palette is None:
-            self._palette = Palette(self)
-        width = self.scrollable_content_region.width
+        """One line, without what the terminal makes of its colours."""
+        return self._lines(range(y, y + 1))[0]
+
+    def _lines(self, wanted: range) -> list[Strip]:
+        """Those lines: the header first, then the rows that are scrolled there."""
+        painter = self._known_painter
+        if painter is None:
+            painter = self._known_painter = Painter(Palette(self), self.glyphs)
+        painter.look_through(Window(self._layout(), round(self.scroll_x), self.scrollable_content_region.width))
+        top = round(self.scroll_y) - 1
+        return [self._line(painter, y, top + y) for y in wanted]
+
+    def _line(self, painter: Painter, y: int, place: int) -> Strip:
         if y == 0:
-            return self._crop(self._header(self._palette), width, self._palette)
-        place = round(self.scroll_y) + y - 1
-        if place < len(self.rows):
-            return self._cached(place, width, self._palette)
-        if not self.rows and y == 2:
-            words = set_cell_size(f" {self.empty}", width)
-            return Strip([Segment(words, self._palette.style("dim"))], width)
-        return Strip.blank(width, self._palette.base)
-
-    def _cached(self, place: int, width: int, palette: Palette) -> Strip:
-        """The line of a row: painted once a second, or when the row, its look or the columns change."""
+            return painter.header(self.order)
+        if place >= len(self.rows):
+            return painter.notice(self.empty if y == 2 and not self.rows else "")
         row = self.rows[place]
-        look = (self._over(row, place), row.key in self.marked, int(self.now), width, round(self.scroll_x), self.wide)
-        known = self._strips.get(row.key)
-        if known is not None and known[0] is row and known[1] == look:
-            return known[2]
-        strip = self._crop(self._row(place, palette), width, palette)
-        if len(self._strips) > CACHED:
-            self._strips.clear()
-        self._strips[row.key] = (row, look, strip)
-        return strip
-
-    def _over(self, row: Any, place: int) -> str:
-        """What lies over the row's colours: cursor, mark or nothing."""
-        return "cursor" if place == self._cursor and self.has_focus else "mark" if row.key in self.marked else ""
-
-    def _crop(self, strip: Strip, width: int, palette: Palette) -> Strip:
-        left = round(self.scroll_x)
-        if not left and strip.cell_length == width:
-            return strip
-        style = strip._segments[-1].style if strip._segments else palette.base
-        return strip.crop_extend(left, left + width, style)
-
-    def _header(self, palette: Palette) -> Strip:
-        style = palette.style("header")
-        pieces = [Segment(" ", style)]
-        for column, width in self._layout():
-            arrow = ""
-            if column.name == self.order.column:
-                arrow = self.glyphs.down if self.order.reverse else self.glyphs.up
-            title = column.title + arrow if len(column.title + arrow) <= width else column.title[: width - 1] + arrow
-            words = title.rjust(width) if column.right else title.ljust(width)
-            pieces.append(Segment(words[:width] + " ", style))
-        return Strip(pieces)
-
-    def _row(self, place: int, palette: Palette) -> Strip:
-        row = self.rows[place]
-        over = self._over(row, place)
-        gap = Segment(" ", palette.style("", over))
         marked = row.key in self.marked
-        pieces = [Segment(self.glyphs.mark, palette.style("warn", over)) if marked else gap]
-        for column, width in self._layout():
-            cell = column.cell(row, Ink(self.now, self.glyphs, width))
-            pieces += self._cell(cell, width, column.right, palette, over)
-            pieces.append(gap)
-        return Strip(pieces)
-
-    def _cell(self, cell: Cell, width: int, right: bool, palette: Palette, over: str) -> list[Segment]:
-        """One cell in exactly ``width`` columns, cut with an ellipsis when it is longer."""
-        used = sum(cell_len(words) for words, _ in cell)
-        if used > width:
-            words = "".join(words for words, _ in cell)
-            cut = set_cell_size(words, width - 1) + self.glyphs.ellipsis
-            return [Segment(cut, palette.style(cell[0][1], over))]
-        pieces = [Segment(words, palette.style(tone, over)) for words, tone in cell]
-        if used < width:
-            blank = Segment(" " * (width - used), palette.style("", over))
-            return [blank, *pieces] if right else [*pieces, blank]
-        return pieces
+        over = "cursor" if place == self._cursor and self.has_focus else "mark" if marked else ""
+        return painter.row(row, over, marked, self.now)

@@ -33,6 +33,9 @@ try {
   await page.keyboard.press("3"); // no click before: the keys go to the deck from the start
   await until(() => shown.includes("SANDBOX") && shown.includes("available"));
 
+  await page.keyboard.press("s");
+  await until(() => shown.includes("a browser is none")); // a shell needs a terminal, and the deck says so
+
   const second = await context.newPage(); // --web-sessions 1
   assert.equal((await second.goto(new URL("/", url).href)).status(), 503, "a visitor too many is refused");
   await second.close();

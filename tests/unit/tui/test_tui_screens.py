@@ -244,7 +244,7 @@ async def test_the_parts_of_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(FixedSource(busy_changes(), cluster=server.cluster())) as pilot:
         await keys(pilot, "3", "enter")
         expected = {"timeline": "created", "conditions": "StartContainerFailed", "events": "image not found"}
-        expected |= {"describe": "broken-x1", "yaml": "metadata:", "processes": "said ps ", "files": "said cd "}
+        expected |= {"describe": "broken-x1", "yaml": "metadata:", "processes": "said ps ", "files": "said [ -"}
         expected["usage"] = "100 MiB of 200 MiB"
         for part in PARTS:
             assert screen(pilot).part == part
@@ -653,3 +653,24 @@ async def test_the_newest_claims_stay_in_sight() -> None:
         deck.source.world.apply(put(T0, sandbox("py-newer", claimed=T0 + 1)))
         screen(pilot).paint()
         assert claims.cursor_key == kept != first
+
+
+async def test_a_browser_is_told_why_it_has_no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell takes over a terminal; in a browser its key and the help say that there is none."""
+    monkeypatch.setattr(Deck, "is_web", property(lambda deck: True))
+    async with running() as pilot:
+        await keys(pilot, "3", "s")
+        assert "a browser is none" in screen(pilot).flashed
+        await keys(pilot, "question_mark")
+        assert "a browser is none" in " ".join(screen(pilot).query_one(Page).plain.split())
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+async def test_the_help_is_not_cut(width: int) -> None:
+    """On every terminal all names of a command stand in the help without scrolling sideways."""
+    async with running(size=(width, 24)) as pilot:
+        await keys(pilot, "3", "question_mark")
+        page = screen(pilot).query_one(Page)
+        assert ":sandboxes, :sbx, :sb, :sandbox [FILTER]" in " ".join(page.plain.split())
+        if width >= 60:
+            assert max(map(len, page.plain.splitlines())) < width

@@ -1,0 +1,123 @@
+"""The live table's painting: a line is made once and goes with its object wherever that stands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from decks import T0, FixedSource, gone, pool, put, sandbox
+from rich.style import Style
+from textual.pilot import Pilot
+
+from tui.app import Deck
+from tui.view.cells import UNICODE
+from tui.view.columns import Filter, Order, arrange
+from tui.view.tables import SANDBOX_COLUMNS
+from tui.widgets.painter import Painter, Window
+from tui.widgets.table import LiveTable
+
+PLACE = 500
+"""Of the cursor, far from both ends."""
+
+
+@asynccontextmanager
+async def deep() -> AsyncIterator[tuple[Pilot[None], FixedSource, LiveTable]]:
+    """A thousand sandboxes with the cursor in their middle."""
+    source = FixedSource([put(T0, pool("py", 1)), *(put(T0, sandbox(f"py-{n:04}")) for n in range(1000))])
+    deck = Deck(source, clock_paused=True)
+    async with deck.run_test(size=(120, 30)) as pilot:
+        await pilot.press("3")
+        await pilot.pause()
+        live = deck.screen.query_one(LiveTable)
+        live.go(PLACE)
+        await pilot.pause()
+        yield pilot, source, live
+
+
+def lines(live: LiveTable) -> list[Any]:
+    """The strips on the screen, without the header."""
+    return [live.render_line(y) for y in range(1, live.size.height)]
+
+
+async def test_what_is_inserted_above_moves_no_line_and_paints_none() -> None:
+    """The lines on the screen are the very same objects at the same places after insertions and removals above."""
+    async with deep() as (pilot, source, live):
+        before, key = lines(live), live.cursor_key
+        for n in range(7):
+            source.world.apply(put(T0, sandbox(f"aa-{n}")))
+        source.world.apply(gone(T0, source.world.sandboxes["default", "py-0003"].source))
+        pilot.app.screen.paint()  # type: ignore[attr-defined]
+        await pilot.pause()
+        assert live.cursor_key == key and live._cursor == PLACE + 6
+        assert all(one is other for one, other in zip(before, lines(live), strict=True))
+
+
+async def test_a_line_that_moves_is_not_made_anew() -> None:
+    """What is inserted between visible lines pushes the others away as they are; only the newcomer is painted."""
+    async with deep() as (pilot, source, live):
+        before, new = lines(live), live._cursor - round(live.scroll_y) - 5
+        source.world.apply(put(T0, sandbox(f"py-{PLACE - 5:04}x")))
+        pilot.app.screen.paint()  # type: ignore[attr-defined]
+        await pilot.pause()
+        after = lines(live)
+        assert f"py-{PLACE - 5:04}x" in after[new].text
+        assert all(one is other for one, other in zip(before[1 : new + 1], after[:new], strict=True))
+        assert all(one is other for one, other in zip(before[new + 1 :], after[new + 1 :], strict=True))
+
+
+async def test_a_second_paints_only_lines_whose_words_turn() -> None:
+    """A second later, lines whose ages and timers read the same are kept; a changed object's line is not."""
+    async with deep() as (pilot, source, live):
+        source.at = T0 + 7 * 60
+        pilot.app.screen.paint()  # type: ignore[attr-defined]
+        before, place = lines(live), live._cursor - round(live.scroll_y)
+        source.at += 1
+        source.world.apply(put(source.at, sandbox(f"py-{PLACE:04}", ready=False, phase="Pending", version=2)))
+        pilot.app.screen.paint()  # type: ignore[attr-defined]
+        changed = [y for y, (one, other) in enumerate(zip(before, lines(live), strict=True)) if one is not other]
+        assert changed == [place]
+
+
+class Plain:
+    """A palette without colours."""
+
+    base = Style()
+
+    def style(self, tone: str, over: str = "") -> Style:
+        """Nothing for any tone, bold for what lies over it."""
+        return Style(bold=bool(over))
+
+
+@pytest.mark.parametrize("mark", [("cursor", False), ("mark", True), ("", True)])
+def test_the_look_of_a_line_makes_another_line(mark: tuple[str, bool]) -> None:
+    """Cursor and mark are no part of the row, and still change its line; going back paints the first look again."""
+    source = FixedSource([put(T0, sandbox("py-1"))])
+    painter = Painter(Plain(), UNICODE)  # type: ignore[arg-type]
+    painter.look_through(Window(tuple((column, 12) for column in SANDBOX_COLUMNS), 0, 200))
+    [row] = source.world.sandbox_rows()
+    bare = painter.row(row, "", False, T0)
+    assert painter.row(replace(row), "", False, T0 + 0.5) is bare
+    assert painter.row(row, *mark, T0) != bare
+    assert painter.row(row, "", False, T0) == bare
+    assert bare.cell_length == 200
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (Order("end"), ["c", "a", "b", "d"]),
+        (Order("end", reverse=True), ["a", "c", "b", "d"]),
+        (Order("template"), ["a", "b", "c", "d"]),
+        (Order("template", reverse=True), ["a", "b", "c", "d"]),
+        (Order("name", reverse=True), ["d", "c", "b", "a"]),
+    ],
+)
+def test_rows_without_a_value_come_last_in_either_direction(order: Order, expected: Sequence[str]) -> None:
+    """Sorting by a timer that only some have keeps the others at the end, ties in the order of their names."""
+    ends = {"a": T0 + 50, "b": None, "c": T0 + 20, "d": None}
+    changes = [put(T0, sandbox(name, shutdown=at, claimed=T0 - 1)) for name, at in reversed(ends.items())]
+    rows = FixedSource(changes).world.sandbox_rows()
+    assert [row.key[1] for row in arrange(rows[::-1], Filter(), order, SANDBOX_COLUMNS)] == expected
