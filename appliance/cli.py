@@ -87,8 +87,15 @@ def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespa
     except (AlreadyRunning, RuntimeError, OSError, ValueError) as error:
         if options.log_level == "debug":
             raise
-        print(f"appliance: {error}", file=sys.stderr)
+        print(f"appliance: {_sentence(error)}", file=sys.stderr)
         return 1
+
+
+def _sentence(error: Exception) -> str:
+    """The error without the number that the system gives it: ``FILE: No such file or directory``."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def _log_to_stderr(level: str) -> None:

@@ -24,7 +24,7 @@ def register(commands: Any) -> None:
     for sub in (env, kubeconfig, status, apply):
         box_flag(sub)
     for sub in (status, apply):
-        cluster_flag(sub)
+        cluster_flag(sub, "the running box's")
 
 
 def _env(options: argparse.Namespace) -> int:

@@ -21,13 +21,19 @@ def register(commands: Any) -> None:
     )
     bundle.add_argument("verb", nargs="?", choices=VERBS, metavar="VERB", help="verify or load; without: pack")
     bundle.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the bundle to verify or load")
-    bundle.add_argument("-o", "--output", type=Path, default=Path("bundle.tar"), metavar="FILE", help="bundle.tar")
+    bundle.add_argument(
+        "-o", "--output", type=Path, default=Path("bundle.tar"), metavar="FILE", help="where to write (bundle.tar)"
+    )
     bundle.add_argument(
         "--image", action="append", type=Path, metavar="ARCHIVE", help="a sandbox image to pack (docker save); repeat"
     )
-    bundle.add_argument("--into", metavar="PLACE", help="containerd, docker, kind or box (what this machine has)")
-    bundle.add_argument("--containerd", metavar="SOCKET", help="/run/containerd/containerd.sock")
-    bundle.add_argument("--kind-cluster", default="kind", metavar="NAME", help="kind")
+    bundle.add_argument(
+        "--into", metavar="PLACE", help="load: containerd, docker, kind or box (the one that this machine has)"
+    )
+    bundle.add_argument(
+        "--containerd", metavar="SOCKET", help="where containerd listens (/run/containerd/containerd.sock)"
+    )
+    bundle.add_argument("--kind-cluster", default="kind", metavar="NAME", help="name of the kind cluster (kind)")
     box_flag(bundle)
     bundle.set_defaults(run=_bundle)
 

@@ -15,13 +15,20 @@ def register(commands: Any) -> None:
     image = commands.add_parser("image", help="images of the embedded node")
     verbs = image.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
     load = verbs.add_parser("load", help="load an OCI or Docker archive")
-    load.add_argument("archive", type=Path, metavar="ARCHIVE")
+    load.add_argument("archive", type=Path, metavar="ARCHIVE", help="such as docker save writes")
     load.set_defaults(run=_image_load)
     box_flag(load)
     build = verbs.add_parser("build", help="write an OCI archive of this program (no Docker, registry or root needed)")
-    build.add_argument("-o", "--output", type=Path, default=Path("appliance.tar"), metavar="FILE", help="appliance.tar")
-    build.add_argument("--name", metavar="NAME:TAG", help="docker.io/library/appliance:VERSION")
-    build.add_argument("--arch", metavar="ARCH", help="refused unless it is this machine's")
+    build.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("appliance.tar"),
+        metavar="FILE",
+        help="where to write (appliance.tar)",
+    )
+    build.add_argument("--name", metavar="NAME:TAG", help="the image's name (docker.io/library/appliance:VERSION)")
+    build.add_argument("--arch", metavar="ARCH", help="this machine's; another one is refused")
     build.set_defaults(run=_image_build)
     inject = commands.add_parser("inject", help="in a sidecar: place the runtime in $AGENT_RUNTIME_WORKSPACE and wait")
     inject.add_argument("--check", action="store_true", help="only say by the exit code whether it is placed")

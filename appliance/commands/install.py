@@ -54,17 +54,28 @@ def register(commands: Any) -> None:
 
 def values_flags(into: argparse.ArgumentParser) -> None:
     """What an installation can be told."""
-    into.add_argument("-f", "--values", action="append", type=Path, metavar="FILE", help="values, as of the Helm chart")
-    into.add_argument("--image", metavar="NAME:TAG", help="as nodes have it (that of `appliance image build`)")
+    into.add_argument(
+        "-f",
+        "--values",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="a values file, as the Helm chart takes it; repeat",
+    )
+    into.add_argument(
+        "--image", metavar="NAME:TAG", help="image as nodes have or pull it (that of `appliance image build`)"
+    )
     into.add_argument("--domain", default=argparse.SUPPRESS, metavar="NAME", help="E2B domain given to clients")
     into.add_argument("--api-key-file", type=Path, metavar="FILE", help="the first API key, for a Secret that is made")
     into.add_argument("--api-key-secret", metavar="NAME", help="the Secret whose api-key it is (appliance-api-key)")
-    into.add_argument("--tls-secret", metavar="NAME", help="of type kubernetes.io/tls; without it plain HTTP")
-    into.add_argument("--managers", type=int, metavar="N", help="replicas (2)")
-    into.add_argument("--controllers", type=int, metavar="N", help="replicas, one leads (2)")
-    into.add_argument("--sandbox-namespace", action="append", metavar="NAME", help="of pools; repeat (default)")
+    into.add_argument(
+        "--tls-secret", metavar="NAME", help="Secret of type kubernetes.io/tls for the managers (plain HTTP)"
+    )
+    into.add_argument("--managers", type=int, metavar="N", help="managers (2)")
+    into.add_argument("--controllers", type=int, metavar="N", help="controllers, one leads (2)")
+    into.add_argument("--sandbox-namespace", action="append", metavar="NAME", help="where pools live; repeat (default)")
     into.add_argument("--ingress", action="store_const", const=True, help="an Ingress for the domain and *.DOMAIN")
-    into.add_argument("--ingress-tls-secret", metavar="NAME", help="certificate of the Ingress")
+    into.add_argument("--ingress-tls-secret", metavar="NAME", help="Secret with the certificate of the Ingress")
 
 
 def values_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -102,6 +113,9 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
 def _install(options: argparse.Namespace) -> int:
     from appliance.install.command import run
 
+    for flag, given in (("--wait", options.wait), ("--force-conflicts", options.force_conflicts)):
+        if given and not options.apply:
+            raise ValueError(f"{flag}: goes with --apply only; without it nothing is applied")
     if options.apply and options.diff:
         raise ValueError("--apply and --diff exclude each other")
     values = values_of(options)

@@ -1,15 +1,42 @@
-"""The argument parser of every command: it answers an unknown word with the nearest known one."""
+"""The argument parser of every command: it answers an unknown word with the nearest known one.
+
+A command's help begins with the line that the list of commands has for it. An error says what is wrong; the usage goes
+before it where that is a few lines, and not where it would hide the error.
+"""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import sys
-from typing import Any
+from typing import Any, NoReturn
+
+SHORT_USAGE = 4
+"""Lines of usage that an error may be preceded by."""
+
+
+class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """The commands of a parser; what the list says of one is what its own help begins with."""
+
+    def add_parser(self, name: str, **settings: Any) -> Any:
+        """Add the command ``name``; ``settings`` are those of argparse."""
+        said = settings.get("help", "")
+        settings.setdefault("description", f"{said[:1].upper()}{said[1:]}." if said else None)
+        return super().add_parser(name, **settings)
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that answers an unknown flag with the nearest known one."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.register("action", "parsers", Commands)
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2, the message on standard error."""
+        usage = self.format_usage()
+        short = usage if usage.count("\n") <= SHORT_USAGE else ""
+        self.exit(2, f"{short}{self.prog}: error: {message}{'' if short else f' ({self.prog} --help lists all)'}\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, refusing what is unknown by name: flags first, for a flag's value would be taken for a command."""
@@ -30,7 +57,7 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            near = difflib.get_close_matches(str(value), [str(choice) for choice in action.choices], n=1, cutoff=0.4)
+            near = difflib.get_close_matches(str(value), [str(choice) for choice in action.choices], n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(map(str, action.choices))}"
             raise argparse.ArgumentError(action, f"unknown value {value!r}{hint}")
 

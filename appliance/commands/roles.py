@@ -70,6 +70,16 @@ def _serve(role: Coroutine[Any, Any, None]) -> int:
     return 0
 
 
+def _serve_cluster(role: Coroutine[Any, Any, None]) -> int:
+    """The same for a role that needs a cluster. Raises ``RuntimeError`` when none is named, or not usably."""
+    from appliance.kube.errors import ConfigError
+
+    try:
+        return _serve(role)
+    except ConfigError as error:
+        raise RuntimeError(str(error)) from error
+
+
 def _all(options: argparse.Namespace) -> int:
     from appliance.box.main import run
 
@@ -129,7 +139,7 @@ def _controller(options: argparse.Namespace) -> int:
         webhook_listen=options.webhook_listen,
         controller_user=os.environ.get("SANDBOX_CONTROLLER_USERNAME") or ControllerSettings.controller_user,
     )
-    return _serve(run(settings))
+    return _serve_cluster(run(settings))
 
 
 def _manager(options: argparse.Namespace) -> int:
@@ -144,7 +154,7 @@ def _manager(options: argparse.Namespace) -> int:
         )
     if options.api_key_file is not None:
         settings = replace(settings, initial_key_file=options.api_key_file)
-    return _serve(run(settings))
+    return _serve_cluster(run(settings))
 
 
 def _tui(options: argparse.Namespace) -> int:

@@ -23,25 +23,32 @@ def shared_flags(into: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"state, sockets and logs of the box ({data_dir})",
     )
-    kubeconfig = os.environ.get("KUBECONFIG")
     into.add_argument(
         "--kubeconfig",
         type=Path,
         default=None,
         metavar="FILE",
-        help="cluster to use instead of the embedded one (for controller and manager: "
-        f"KUBECONFIG={kubeconfig or 'unset'}, else the pod's service account)",
+        help="cluster to use instead of the embedded one (for controller and manager: what KUBECONFIG names, "
+        "else the pod's service account)",
     )
 
 
 def box_flag(into: argparse.ArgumentParser) -> None:
     """``--data-dir`` behind a command's name; the program's own default holds when it is not given."""
-    into.add_argument("--data-dir", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="of the running box")
+    into.add_argument(
+        "--data-dir",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="DIR",
+        help="of the running box (see appliance --help)",
+    )
 
 
-def cluster_flag(into: argparse.ArgumentParser) -> None:
-    """``--kubeconfig`` behind a command's name."""
-    into.add_argument("--kubeconfig", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="another cluster")
+def cluster_flag(into: argparse.ArgumentParser, otherwise: str = "KUBECONFIG, else ~/.kube/config") -> None:
+    """``--kubeconfig`` behind a command's name; ``otherwise`` says which cluster it is without."""
+    into.add_argument(
+        "--kubeconfig", type=Path, default=argparse.SUPPRESS, metavar="FILE", help=f"the cluster ({otherwise})"
+    )
 
 
 def kube(options: argparse.Namespace, agent: str) -> KubeSettings:

@@ -33,7 +33,7 @@ def command(output: Path, name: str | None, arch: str | None, say: Callable[[str
     """Build the archive at ``output``; ``name`` with tag, ``arch`` in the image's or the kernel's word.
 
     Raises:
-        ValueError: not run from the single file, or an architecture that cannot be built here.
+        ValueError: not run from the single file, nowhere to write, or an architecture that cannot be built here.
         RuntimeError: the machine lacks a library.
         OSError: the archive cannot be written.
     """
@@ -47,6 +47,8 @@ def command(output: Path, name: str | None, arch: str | None, say: Callable[[str
     tag = name or f"docker.io/library/appliance:{__version__}"
     if ":" not in tag.rpartition("/")[2]:
         raise ValueError(f"--name: expected NAME:TAG, got {tag!r}")
+    if not output.absolute().parent.is_dir():
+        raise ValueError(f"-o {output}: there is no directory {output.absolute().parent}")
     with tempfile.TemporaryDirectory(prefix="appliance-image-") as work:
         target = Path(work) / "tree"
         target.mkdir()

@@ -109,7 +109,7 @@ def from_kubeconfig(path: Path) -> Load:
         try:
             loader = await load_kube_config(str(path), client_configuration=configuration, persist_config=False)
         except Exception as error:  # the package raises ConfigException, but also TypeError, KeyError, YAMLError
-            raise ConfigError(f"kubeconfig {path}: {error}") from error
+            raise ConfigError(f"kubeconfig {path}: not usable: {error}") from error
         _require_credential(path, loader)
         return _access(configuration, contexts, _renew_at(loader))
 
@@ -130,7 +130,7 @@ def in_cluster() -> Load:
             load_incluster_config(configuration, try_refresh_token=False)
         except Exception as error:
             raise ConfigError(
-                f"no kubeconfig was given, and the service account of a pod is not usable: {error}"
+                f"no kubeconfig is named (--kubeconfig, KUBECONFIG), and there is no pod's service account: {error}"
             ) from error
         return _access(configuration, contexts, time.monotonic() + _FILE_PERIOD)
 

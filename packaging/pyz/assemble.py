@@ -22,6 +22,9 @@ from pyz.prologue import _directory
 
 OLDEST_ZIP_TIME = 315532800
 INTERPRETER = "/usr/bin/env python3"
+TRUNCATED = b"This copy of the file is incomplete: copy it again \0\n"
+"""The second line. A zip's directory is at its end; a file that lost it is read as a script, and refused with the line
+that holds a NUL (since Python 3.11.4; older ones only name the file)."""
 
 
 def assemble(tree: Path, target: Path) -> str:
@@ -49,7 +52,7 @@ def _own_main(path: Path, build_id: str) -> None:
     ours = Path(__file__).parent
     fresh = path.with_name(path.name + ".main")
     with zipfile.ZipFile(path) as old, fresh.open("wb") as file:
-        file.write(f"#!{INTERPRETER}\n".encode())
+        file.write(f"#!{INTERPRETER}\n".encode() + TRUNCATED)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
             stamp = old.getinfo("__main__.py").date_time
             _entry(new, "_unpack.py", (ours / "unpack.py").read_bytes(), stamp, 0o644)

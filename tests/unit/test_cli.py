@@ -109,3 +109,47 @@ def test_a_domain_that_cannot_be_one_is_named(
     said = capsys.readouterr().err
     assert said.startswith("appliance: NAME: ") and why in said and said.count("\n") == 1
     assert not (tmp_path / "box").exists()
+
+
+@pytest.mark.parametrize("role", ["manager", "controller"])
+def test_a_role_without_a_cluster_says_so_in_a_line(
+    role: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kubeconfig, no pod: exit code 1 and one sentence that names what would name a cluster, no traceback."""
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(roles, "_settle", lambda: None)
+    assert cli.main([f"--role={role}", "--data-dir", "/nonexistent/x"]) == 1
+    said = capsys.readouterr().err
+    assert "appliance: no kubeconfig is named (--kubeconfig, KUBECONFIG)" in said
+    assert "Traceback" not in said
+
+
+def test_a_file_that_is_not_there_is_named_without_an_error_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FILE: what is wrong, as every tool says it."""
+    assert cli.main(["bundle", "verify", str(tmp_path / "x.tar")]) == 1
+    assert capsys.readouterr().err == f"appliance: {tmp_path}/x.tar: No such file or directory\n"
+
+
+def test_the_usage_does_not_hide_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong command is one line; a command of few flags shows them; its help begins with what it is for."""
+    with pytest.raises(SystemExit):
+        cli.main(["frobnicate"])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "expected one of env, kubeconfig" in lines[0]
+    with pytest.raises(SystemExit):
+        cli.main(["apply"])
+    assert capsys.readouterr().err.startswith("usage: appliance apply")
+    with pytest.raises(SystemExit):
+        cli.main(["apply", "--help"])
+    assert "Create or change objects from YAML files." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", [["--wait", "5"], ["--force-conflicts"]])
+def test_what_only_applying_does_is_refused_without_it(flag: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag that printing the manifests cannot honour is named, not dropped."""
+    assert cli.main(["install", *flag]) == 1
+    assert f"{flag[0]}: goes with --apply only" in capsys.readouterr().err

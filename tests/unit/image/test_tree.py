@@ -12,9 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from appliance.image import build
+
 CODE = (
     "import sys; from pathlib import Path; from appliance.image import tree; tree.compile_all(Path(sys.argv[1]), '/x')"
 )
+
+
+def test_a_build_that_has_nowhere_to_write_ends_at_once(tmp_path: Path) -> None:
+    """A directory that does not exist is named before anything is collected and compiled."""
+    with pytest.raises(ValueError, match=r"-o .*x\.tar: there is no directory .*missing"):
+        build.command(tmp_path / "missing/x.tar", None, None, print)
 
 
 def stat(pid: int) -> tuple[str, int]:

@@ -207,6 +207,16 @@ def test_a_damaged_file_is_named_and_refused(archive: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_half_a_file_says_so(archive: Path) -> None:
+    """A file that lost its end is named, and where Python shows the line it stumbles over, so is what to do."""
+    data = archive.read_bytes()
+    archive.write_bytes(data[: len(data) // 2])
+    done = start(archive)
+    assert done.returncode == 1
+    assert str(archive) in done.stderr
+    assert sys.version_info < (3, 11, 4) or "This copy of the file is incomplete: copy it again" in done.stderr
+
+
 def test_a_file_with_another_member_is_refused(archive: Path, tmp_path: Path) -> None:
     """A file that was opened, changed and packed again, checksums and all, is refused; nothing of it runs."""
     other = tmp_path / "other"
