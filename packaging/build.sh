@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds dist/appliance.pyz: one file that runs on any Linux machine of this architecture with Python 3.11 or newer, without
-# network. Same checkout and lock files, same bytes. Needs a package index (or PIP_FIND_LINKS with the wheels) and `strip`.
-#   packaging/build.sh [-o FILE] [--no-table]
+# network. Same checkout and lock files, same bytes (--check builds twice and compares). Needs a package index (or PIP_FIND_LINKS with the wheels) and `strip`.
+#   packaging/build.sh [-o FILE] [--no-table] [--check]
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$ROOT/packaging/lib.sh"

@@ -61,7 +61,7 @@ locked_npm "$APPLIANCE_TEST_VITE" "$ROOT/tests/e2e/vite"
 export APPLIANCE_TEST_JS APPLIANCE_TEST_VITE
 step "the single file"
 APPLIANCE_TEST_PYZ="$ROOT/dist/appliance.pyz"
-packaging/build.sh -o "$APPLIANCE_TEST_PYZ"
+packaging/build.sh -o "$APPLIANCE_TEST_PYZ" --check
 export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK APPLIANCE_TEST_PYZ
 step "its container image, and what takes it"
 APPLIANCE_TEST_IMAGE="$ROOT/dist/appliance.tar"

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bundlefile import SANDBOX_IMAGE, built_bundle
 from imagefile import NAME, built_image
+from pyzfile import base_python, built, clean_environment
 
 CRANE = os.environ.get("APPLIANCE_TEST_CRANE")
 DOCKERD = os.environ.get("APPLIANCE_TEST_DOCKERD")
@@ -76,6 +78,30 @@ def test_containerd_imports_it_and_has_every_layer(containerd: Path) -> None:
     assert checked.rstrip().endswith("true")  # unpacked
 
 
+def loaded(tmp_path: Path, place: str, tools: Path, *words: str, **environment: str) -> list[str]:
+    """What ``bundle load --into PLACE`` of the built file says, with ``tools`` in PATH and nothing else of ours."""
+    clean = clean_environment(tmp_path, **environment)
+    clean["PATH"] += f":{tools}"
+    command = [base_python(), str(built()), "bundle", "load", str(built_bundle()), "--into", place, *words]
+    done = subprocess.run(command, env=clean, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=170)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_bundle_is_loaded_into_containerd(containerd: Path, tmp_path: Path) -> None:
+    """``bundle load`` brings both images, unpacked and complete, to where the kubelet looks; twice is harmless."""
+    ctr = program("ctr", "containerd")
+    listing = [ctr, "--address", containerd, "--namespace", "k8s.io", "images"]
+    for _ in range(2):
+        said_lines = loaded(tmp_path, "containerd", Path(ctr).parent, "--containerd", str(containerd))
+        assert said_lines == [f"containerd: {NAME}", f"containerd: {SANDBOX_IMAGE}"]
+    assert {NAME, SANDBOX_IMAGE} <= set(said(*listing, "list", "-q").split())
+    for name in (NAME, SANDBOX_IMAGE):
+        checked = said(*listing, "check", f"name=={name}")
+        assert "complete" in checked
+        assert checked.rstrip().endswith("true")
+
+
 def test_skopeo_reads_and_copies_it(tmp_path: Path, machine: None) -> None:
     """Both of skopeo's readers of archives agree about the image, and a copy has the same layers."""
     skopeo = program("skopeo", "skopeo")
@@ -124,3 +150,11 @@ def test_docker_loads_it(docker: list[str]) -> None:
     assert found["Config"]["User"] == "65532:65532"
     assert found["Config"]["Entrypoint"] == ["/opt/appliance/appliance"]
     assert found["Config"]["Labels"][LABEL] == "appliance"
+
+
+def test_a_bundle_is_loaded_into_docker(docker: list[str], tmp_path: Path) -> None:
+    """``bundle load`` brings both images to the daemon that DOCKER_HOST names."""
+    lines = loaded(tmp_path, "docker", Path(docker[0]).parent, DOCKER_HOST=docker[-1])
+    assert lines == [f"docker: {NAME}", f"docker: {SANDBOX_IMAGE}"]
+    for name in (NAME, SANDBOX_IMAGE):
+        assert json.loads(said(*docker, "image", "inspect", name))[0]["RootFS"]["Layers"]
