@@ -15,7 +15,11 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import punctuation
 from typing import Any
+
+from textual.keys import Keys
+from textual.keys import _character_to_key as key_name
 
 from tui.act.table import ACTIONS, BY_NAME, Action
 from tui.view.tables import TABLES
@@ -58,6 +62,8 @@ def parse(found: dict[str, Any], where: str) -> Configuration:
         if not isinstance(wanted, list) or not wanted or not all(isinstance(one, str) for one in wanted):
             raise ValueError(f"{place}: expected a list of column names, got {wanted!r}")
         _known(dict.fromkeys(wanted), tuple(column.name for column in TABLES[table].columns), place)
+        if twice := [one for one in dict.fromkeys(wanted) if wanted.count(one) > 1]:
+            raise ValueError(f"{place}: {twice[0]!r} is named twice; expected each column once")
     _known(keys, tuple(BY_NAME), f"{where}: keys")
     for name, value in keys.items():
         if not isinstance(value, str) or not value.strip() or not all(map(_is_key, value.split(","))):
@@ -67,8 +73,13 @@ def parse(found: dict[str, Any], where: str) -> Configuration:
 
 
 def _is_key(word: str) -> bool:
-    """Whether a word has the form of a key: modifiers and a name, joined by plus signs."""
-    return re.fullmatch(r"((ctrl|shift|alt|super)\+)*([A-Za-z0-9]|[a-z][a-z0-9_]+|@|\\)", word.strip()) is not None
+    """Whether a word is a key: modifiers and the name of one that exists, joined by plus signs."""
+    found = re.fullmatch(r"(?:(?:ctrl|shift|alt|super)\+)*([A-Za-z0-9]|[a-z][a-z0-9_]+|@|\\)", word.strip())
+    return found is not None and (len(found[1]) == 1 or found[1] in _NAMED)
+
+
+_NAMED = {*(key.value for key in Keys), *map(key_name, punctuation)}
+"""Keys that are not written as themselves."""
 
 
 def _no_clash(keys: dict[str, str], where: str) -> None:

@@ -11,11 +11,15 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
+from appliance.kube import errors
+from appliance.kube.cluster import Cluster
 from tui.feed.live import LiveSource
-from tui.feed.record import Recorder, read_recording
+from tui.feed.record import Head, Recorder, read_recording
 from tui.feed.replay import Player
 from tui.feed.source import Source
+from tui.model.change import Change
 from tui.settings import TuiSettings, WebSettings
 from tui.view.cells import ASCII, PLAIN, UNICODE, Glyphs
 
@@ -34,16 +38,30 @@ def run(settings: TuiSettings) -> int:
     if settings.web is not None:
         return _web(settings, settings.web)
     with ExitStack() as stack:
-        recorder = stack.enter_context(Recorder(settings.record)) if settings.record is not None else None
+        recorder = stack.enter_context(_recorder(settings.record)) if settings.record is not None else None
         source: Source
         if settings.replay is not None:
-            head, changes = read_recording(settings.replay)
+            head, changes = _recording(settings.replay)
             source = Player(changes, head.label or settings.replay.name, time.monotonic)
         else:
             source = LiveSource(settings.kube, settings.namespace, tap=recorder)
         if settings.once is not None:
             return asyncio.run(_once(source, settings.once))
         return _screen(source, settings)
+
+
+def _recorder(path: Path) -> Recorder:
+    try:
+        return Recorder(path)
+    except OSError as error:
+        raise ValueError(f"--record {path}: {error.strerror}") from error
+
+
+def _recording(path: Path) -> tuple[Head, list[Change]]:
+    try:
+        return read_recording(path)
+    except OSError as error:
+        raise ValueError(f"--replay {path}: {error.strerror}") from error
 
 
 def _web(settings: TuiSettings, web: WebSettings) -> int:
@@ -61,6 +79,8 @@ def _screen(source: Source, settings: TuiSettings) -> int:
     from tui import configuration
     from tui.app import Deck
 
+    if "TEXTUAL_DRIVER" not in os.environ and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ValueError("this is no terminal: --once prints the tables, --web shows the deck in a browser")
     conf = configuration.load(settings.config)
     if conf.theme and conf.theme not in BUILTIN_THEMES:
         raise ValueError(f"{settings.config}: theme: unknown {conf.theme!r}; known are {', '.join(BUILTIN_THEMES)}")
@@ -86,11 +106,17 @@ def _screen(source: Source, settings: TuiSettings) -> int:
 async def _once(source: Source, form: str) -> int:
     from tui.once import as_json, as_text
 
+    # Nothing is coloured there, so what colours tell is told by letters.
+    letters = PLAIN if glyphs() is UNICODE else glyphs()
     if isinstance(source, Player):
         source.seek(source.end)
-        print(as_json(source) if form == "json" else as_text(source, glyphs()))  # noqa: T201 - that is what it is for
+        print(as_json(source) if form == "json" else as_text(source, letters))  # noqa: T201 - that is what it is for
         return 0
     assert isinstance(source, LiveSource)
+    try:
+        source.cluster = await Cluster.connect(source.settings)
+    except errors.ConfigError as error:
+        raise RuntimeError(str(error)) from error
     feeding = asyncio.create_task(source.run())
     try:
         await source.synced(ONCE_TIMEOUT)
@@ -99,7 +125,7 @@ async def _once(source: Source, form: str) -> int:
         detail = next((one.detail for one in source.health() if one.detail), "no answer")
         raise RuntimeError(f"the cluster did not answer in {ONCE_TIMEOUT:g} s: {detail}") from None
     finally:
-        text = as_json(source) if form == "json" else as_text(source, glyphs())
+        text = as_json(source) if form == "json" else as_text(source, letters)
         feeding.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await feeding

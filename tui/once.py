@@ -8,9 +8,10 @@ from typing import Any
 
 from tui.feed.source import Source
 from tui.model.alerts import alerts
+from tui.model.claims import STAGES
 from tui.view.cells import Glyphs
 from tui.view.columns import Ink, fit
-from tui.view.tables import TABLES, Table
+from tui.view.tables import CLAIMS, TABLES, Table
 
 WIDTH = 160
 """Columns of the text form."""
@@ -29,6 +30,8 @@ def _table(table: Table, source: Source, glyphs: Glyphs, now: float, width: int)
     rows = sorted(table.rows(source.world, now), key=lambda row: row.key)
     columns = fit(table.columns, width)
     lines = [f"{table.title.upper()} ({len(rows)})"]
+    if rows and table is CLAIMS:
+        lines[0] += "  spent on: " + ", ".join(" ".join(pair) for pair in zip(glyphs.stages, STAGES, strict=True))
     if rows:
         titles = (one.title.rjust(wide) if one.right else one.title.ljust(wide) for one, wide in columns)
         lines.append(" ".join(titles).rstrip())

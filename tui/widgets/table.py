@@ -218,6 +218,13 @@ class LiveTable(ScrollView, can_focus=True):
         if changed:
             self.refresh(*changed)
 
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Rows that came above the cursor move the offset and no line: only lines that differ are painted."""
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.position = new_value
+        if round(old_value) != round(new_value):
+            self._refresh_changed()
+
     def render_lines(self, crop: Region) -> list[Strip]:
         """The lines of a part of the widget. Ours are kept by object, so Textual's own cache by place is passed by."""
         strips, ground = self._lines(crop.line_range), self.background_colors[1]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from decks import T0, claim, pool, sandbox
+from decks import T0, FixedSource, busy_changes, claim, pool, sandbox
 from fake_cluster import FakeServer
 
 from appliance.api import kinds
@@ -25,7 +27,7 @@ from tui.main import run
 from tui.model.change import WATCHED
 from tui.once import as_json, as_text
 from tui.settings import TuiSettings
-from tui.view.cells import ASCII
+from tui.view.cells import ASCII, PLAIN
 from tui.view.commands import listing
 
 SANDBOXES = "/apis/agents.kruise.io/v1alpha1/namespaces/default/sandboxes"
@@ -144,14 +146,39 @@ async def test_once_as_text_and_json() -> None:
 
 def test_once_of_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--replay with --once prints the end of the recording without any cluster."""
-    from decks import busy_changes
-
     with Recorder(tmp_path / "r.gz") as write:
         for change in busy_changes():
             write(change)
     settings = TuiSettings(kube=KubeSettings(), once="json", replay=tmp_path / "r.gz")
     assert run(settings) == 0
     assert len(json.loads(capsys.readouterr().out)["pools"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"replay": Path("/nonexistent/r")}, "--replay /nonexistent/r: No such file or directory"),
+        ({"record": Path("/nonexistent/r"), "once": "text"}, "--record /nonexistent/r: No such file or directory"),
+        ({"once": "text"}, "/nonexistent/kubeconfig: no such file"),
+        ({}, "this is no terminal: --once prints the tables, --web shows the deck in a browser"),
+    ],
+)
+def test_what_cannot_begin_says_so_at_once(
+    settings: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Files that are not there, no kubeconfig and no terminal end the start with words, without a wait."""
+    monkeypatch.delenv("TEXTUAL_DRIVER", raising=False)
+    kube = KubeSettings(kubeconfig=Path("/nonexistent/kubeconfig"))
+    with pytest.raises((ValueError, RuntimeError), match=re.escape(said)):
+        run(TuiSettings(kube=kube, config=tmp_path / "none", **settings))
+
+
+def test_the_text_form_needs_no_colours() -> None:
+    """Where bars tell their parts by colour on a screen, the printed table tells them by letters, and says which."""
+    source = FixedSource(busy_changes())
+    words = as_text(source, PLAIN)
+    assert "spent on: q queue, p pick, w write, r ready, i init" in words
+    assert re.search(r"w+i+ ", words)
 
 
 def test_a_path_is_never_part_of_the_script() -> None:

@@ -121,3 +121,18 @@ def test_rows_without_a_value_come_last_in_either_direction(order: Order, expect
     changes = [put(T0, sandbox(name, shutdown=at, claimed=T0 - 1)) for name, at in reversed(ends.items())]
     rows = FixedSource(changes).world.sandbox_rows()
     assert [row.key[1] for row in arrange(rows[::-1], Filter(), order, SANDBOX_COLUMNS)] == expected
+
+
+async def test_insertions_above_ask_for_nothing_to_be_painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offset moves with the rows, the lines stay: nothing is to be painted, and two lines when the cursor moves."""
+    async with deep() as (pilot, source, live):
+        asked: list[int] = []
+        monkeypatch.setattr(live, "refresh", lambda *regions, **options: asked.append(len(regions)))
+        offset = live.scroll_y
+        source.world.apply(put(T0, sandbox("aa-0")))
+        source.world.apply(gone(T0, source.world.sandboxes["default", "py-0999"].source))
+        pilot.app.screen.paint()  # type: ignore[attr-defined]
+        assert live.scroll_y == offset + 1
+        assert asked == []
+        live.move(-1)
+        assert asked == [2]

@@ -247,7 +247,9 @@ def test_processor_use_is_the_difference_of_readings() -> None:
         ({"columns": {"pools": []}}, "columns.pools: expected a list of column names"),
         ({"keys": {"kill": 7}}, "keys.kill: expected keys such as"),
         ({"keys": {"kill": "press x"}}, "keys.kill: expected keys such as"),
+        ({"columns": {"pools": ["name", "name"]}}, "columns.pools: 'name' is named twice"),
         ({"keys": {"kill": "p"}}, "keys.kill: p is pause already"),
+        ({"keys": {"kill": "ctrl+bananas"}}, "keys.kill: expected keys such as"),
     ],
 )
 def test_a_wrong_configuration_names_its_field(wrong: dict[str, object], expected: str) -> None:
@@ -261,3 +263,10 @@ def test_keys_may_change_places() -> None:
     made = parse({"keys": {"kill": "p", "pause": "ctrl+d"}}, "f")
     assert made.keys == {"kill": "p", "pause": "ctrl+d"}
     assert parse({"keys": {"scale": "s,f7"}}, "f").keys == {"scale": "s,f7"}
+
+
+def test_every_key_of_the_table_may_be_written_in_a_configuration() -> None:
+    """Whatever the table binds, under the name the terminal library gives it, is a key to the configuration too."""
+    for action in ACTIONS:
+        if action.keys:
+            assert parse({"keys": {action.name: action.keys}}, "f").keys == {action.name: action.keys}
