@@ -304,6 +304,19 @@ class Exchange:
         else:
             self.refuse(errors.CONTROL_TOO_SLOW)
 
+    def reset(self) -> None:
+        """The sandbox is lost. Half an answer must not look whole; without one, the client is told what it would be
+        told from now on: a question that crosses the kill of its sandbox ("is it running?") has an answer."""
+        target = self.target
+        if not self.responded and isinstance(target, SandboxTarget):
+            answer = self._hub.routes.resolve(target.sandbox_id, target.port)
+            if not isinstance(answer, Route):
+                lost = Refusal.TRANSITIONING if answer is Refusal.PAUSED_RESUMABLE else answer
+                self.refuse(errors.refused(lost, target.sandbox_id))
+                return
+        self.client.abort()
+        self.cancel()
+
     def cancel(self) -> None:
         """Let go of everything: the dial, the wait, the upstream. Idempotent."""
         self._settle(delivered=False)

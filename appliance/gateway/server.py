@@ -122,9 +122,10 @@ class Gateway:
             hub.emptied.clear()  # there may have been moments without clients
 
     def reset(self, sandbox_id: str) -> int:
-        """Abort (RST) every client connection that is being served by this sandbox; how many there were.
+        """End every request that this sandbox is serving; how many there were.
 
-        Kept upstream connections are closed too. Connections that only used the sandbox earlier stay open: their next
+        An answer that has begun is cut (RST); a request that has none yet is told what became of the sandbox. Kept
+        upstream connections are closed too. Connections that only used the sandbox earlier stay open: their next
         request is routed anew.
         """
         hub = self._hub
@@ -133,8 +134,7 @@ class Gateway:
         hub.pool.drop(sandbox_id)
         exchanges = list(hub.exchanges.get(sandbox_id, ()))
         for exchange in exchanges:
-            exchange.client.abort()
-            exchange.cancel()
+            exchange.reset()
         self.stats.resets += len(exchanges)
         return len(exchanges)
 

@@ -35,7 +35,7 @@ class Stats:
     wakes: int = 0
     """Paused sandboxes woken by traffic."""
     resets: int = 0
-    """Client connections aborted by ``Gateway.reset``."""
+    """Requests ended by ``Gateway.reset``."""
     timeouts: int = 0
     """Connections closed because their peer was too slow or silent."""
     truncated: int = 0

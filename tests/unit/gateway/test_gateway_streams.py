@@ -482,8 +482,54 @@ async def test_reset_cuts_streams_by_rst_and_then_answers_502(world, address):
     assert not bystander.reader.at_eof()
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_request_without_an_answer_is_told_that_its_sandbox_is_gone(world, address, method):
+    """Killed while a request waits, its body half sent: 502 as for the next one, and no connection or task stays."""
+    arrived = asyncio.Event()
+
+    async def handler(peer):
+        await peer.head()
+        arrived.set()
+        await peer.rest()
+
+    await world.serve(handler)
+    gateway = await world.start()
+    client = await world.connect()
+    length, half = (["Content-Length: 100"], b"half") if method == "POST" else ([], b"")
+    await client.send(request(f"{method} /health HTTP/1.1", address, *length) + half)
+    await arrived.wait()
+    world.routes.table.pop((ID, 8000))
+    assert gateway.reset(ID) == 1
+    status, fields, body = await client.answer()
+    assert status == 502 and json.loads(body)["message"] == "The sandbox was not found"
+    assert ("connection" in fields) == (method == "POST")
+    await until(lambda: not gateway._hub.exchanges and not len(gateway._hub.pool))
+    if method == "GET":
+        await client.send(request("GET /health HTTP/1.1", address))
+        assert (await client.answer())[0] == 502
+
+
+async def test_reset_of_a_sandbox_that_is_still_routed_cuts_its_requests(world, address):
+    """Whoever resets without taking the route away means the connections."""
+    arrived = asyncio.Event()
+
+    async def handler(peer):
+        await peer.head()
+        arrived.set()
+        await peer.rest()
+
+    await world.serve(handler)
+    gateway = await world.start()
+    client = await world.connect()
+    await client.send(request("GET / HTTP/1.1", address))
+    await arrived.wait()
+    assert gateway.reset(ID) == 1
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+
+
 async def test_reset_ends_dials_and_wakes(world, address):
-    """Requests that still wait for their sandbox are cut too, and leave no task behind."""
+    """Requests that still wait for their sandbox are told that it is between two states, and leave no task behind."""
     from appliance.gateway import Refusal
 
     world.routes.table[ID, 0] = Refusal.PAUSED_RESUMABLE
@@ -498,8 +544,7 @@ async def test_reset_ends_dials_and_wakes(world, address):
     await client.send(request("GET / HTTP/1.1", address))
     await until(lambda: gateway._hub.exchanges)
     assert gateway.reset(ID) == 1
-    with pytest.raises(ConnectionResetError):
-        await client.rest()
+    assert (await client.head()).startswith(b"HTTP/1.1 409")
     assert not gateway._hub.exchanges
 
 
