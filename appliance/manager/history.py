@@ -9,6 +9,7 @@ lasts as long as the volume that the socket is on. Encoding pauses often: reques
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 from collections.abc import Collection, Iterator
@@ -61,6 +62,7 @@ class History:
         self._guests = guests
         self._teams = teams
         self._written = b""
+        """Digest of what the file holds."""
 
     def recover(self, living: Collection[str]) -> None:
         """Read what an earlier manager left; sandboxes that are not among the ``living`` ids ended meanwhile."""
@@ -83,14 +85,15 @@ class History:
     async def save(self) -> None:
         """Write now. A disk that takes nothing costs the memory of a restart, nothing else."""
         text = await self._encode()
-        if text == self._written:
+        digest = hashlib.blake2b(text).digest()
+        if digest == self._written:
             return
         try:
             await asyncio.to_thread(_replace, self._path, text)
         except OSError as error:
             logger.warning("%s: %s: logs and metrics would not outlive this manager", self._path, error)
             return
-        self._written = text
+        self._written = digest
 
     async def _encode(self) -> bytes:
         text, portion = bytearray(), 0
