@@ -163,7 +163,10 @@ class Creator:
         self._pledges = pledges
 
     async def create(self, key: ApiKey, template: str, planned: Plan) -> Entry:
-        """Claim a sandbox for the key. Raises Fault 400, 404, 429, 500, 503 or 504, and KubeError."""
+        """Claim a sandbox for the key; whoever answers closes its pledge (``receipts.py``).
+
+        Raises Fault 400, 404, 429, 500, 503 or 504, and KubeError.
+        """
         namespace, name = self._templates.resolve(key, template)
         try:
             claimed = await self._engine.claim(planned.claim(namespace, name, key.id))
@@ -181,8 +184,8 @@ class Creator:
         except ClaimError as error:
             raise Fault(500, str(error), error_code="sandbox_create_failed") from error
         entry = self._find(claimed.sandbox_id)
-        self._pledges.close(claimed.sandbox_id)
         if entry is None:
+            self._pledges.close(claimed.sandbox_id)
             raise Fault(500, "the sandbox died as it was delivered", error_code="sandbox_create_failed")
         return entry
 

@@ -140,7 +140,7 @@ async def _serve(
     )
     gateway = Gateway(settings.gateway, routes, settings.control_socket)
     roster.on_lost = gateway.reset
-    receipts = Receipts(lifecycle.discard)
+    receipts = Receipts(lifecycle.discard, pledges.close)
     gateway.on_receipt = receipts.settle
     session = await stack.enter_async_context(aiohttp.ClientSession())
     guests, teams, journal = Guests(session, times.now), TeamMetrics(), Journal(times.now)

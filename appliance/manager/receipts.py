@@ -5,6 +5,9 @@ What remains is the moment between the end of the claim and the last look at the
 gateway numbers requests and says, once for each number, whether the client was still there when the answer was
 written; the create says, before it answers, which sandbox the number stands for. Either may come first.
 
+The same moment closes the create's pledge (``claims/pledges.py``): right before the answer's first byte is written, so
+that a manager that is killed while an answer is on its way to the gateway leaves nothing that nobody was told of.
+
 A create that is marked by an ``Idempotency-Key`` takes no part: its client comes back and asks for the same sandbox.
 """
 
@@ -25,9 +28,10 @@ REMEMBERED: Final = 4096
 class Receipts:
     """In memory: number, sandbox and outcome meet within one process, and within a moment."""
 
-    def __init__(self, discard: Callable[[Entry], None]) -> None:
-        """``discard`` starts the end of a sandbox and returns at once."""
+    def __init__(self, discard: Callable[[Entry], None], answered: Callable[[str], None]) -> None:
+        """``discard`` starts the end of a sandbox and returns at once; ``answered`` closes the pledge of an id."""
         self._discard = discard
+        self._answered = answered
         self._offered: dict[str, Entry] = {}
         self._lost: OrderedDict[str, None] = OrderedDict()
         self.discarded = 0
@@ -36,8 +40,8 @@ class Receipts:
     def offer(self, number: str | None, entry: Entry) -> None:
         """The answer to this request names this sandbox. None: the request did not come through the gateway."""
         if number is None:
-            return
-        if number in self._lost:
+            self._answered(entry.sandbox_id)
+        elif number in self._lost:
             del self._lost[number]
             self._end(entry)
         else:
@@ -46,10 +50,12 @@ class Receipts:
     def settle(self, number: str, delivered: bool) -> None:
         """What became of the answer."""
         entry = self._offered.pop(number, None)
-        if delivered:
-            return
         if entry is not None:
-            self._end(entry)
+            if delivered:
+                self._answered(entry.sandbox_id)
+            else:
+                self._end(entry)
+        if delivered or entry is not None:
             return
         self._lost[number] = None
         if len(self._lost) > REMEMBERED:
@@ -57,4 +63,5 @@ class Receipts:
 
     def _end(self, entry: Entry) -> None:
         self.discarded += 1
+        self._answered(entry.sandbox_id)
         self._discard(entry)

@@ -305,7 +305,7 @@ class World:
             teams=self.teams,
             observed=Observed(),
             gateway=self.gateway,
-            receipts=Receipts(self.lifecycle.discard),
+            receipts=Receipts(self.lifecycle.discard, self.pledges.close),
             outcomes=self.engine.outcomes,
             now=self.clock.now,
         )
