@@ -41,6 +41,7 @@ INPLACE_UPDATE: Final = "InplaceUpdate"
 UPGRADING: Final = "Upgrading"
 RUNTIME_INITIALIZED: Final = "RuntimeInitialized"
 RECYCLING: Final = "Recycling"
+RESTARTED: Final = "Restarted"  # ours: a container of the delivered sandbox was started again, and what that cost
 
 # Condition types of a SandboxClaim
 COMPLETED: Final = "Completed"
@@ -58,7 +59,7 @@ class Reason:
     POD_CREATE_FAILED: Final = "PodCreateFailed"
     UNSCHEDULABLE: Final = "Unschedulable"  # ours: no node has room for the pod
     NODE_NOT_READY: Final = "NodeNotReady"  # ours: the pod's node does not answer
-    CONTAINER_ENDED: Final = "ContainerEnded"  # ours: a container ended or was killed, and is started again
+    CONTAINER_ENDED: Final = "ContainerEnded"  # ours, also Restarted: a container ended or was killed
     EVICTED: Final = "Evicted"  # ours, of a failed sandbox: the cluster took its pod away
     # SandboxPaused
     PENDING: Final = "Pending"  # also RuntimeInitialized

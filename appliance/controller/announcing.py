@@ -1,6 +1,6 @@
 """Which change of a Sandbox's status is worth an event beside the condition. Pure.
 
-Told are troubles, once per wording, and ends. What is normal in a sandbox's youth (being created) is not.
+Told are troubles and restarts, once per wording, and ends. What is normal in a sandbox's youth (being created) is not.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class News:
 
 def news(old: SandboxStatus, new: SandboxStatus) -> News | None:
     """What to tell about the step from one status to the next; None: nothing."""
+    again, told = (conditions.find(status.conditions, conditions.RESTARTED) for status in (new, old))
+    if again is not None and (told is None or told.message != again.message):
+        return News(conditions.RESTARTED, again.message)
     ready, before = (conditions.find(status.conditions, conditions.READY) for status in (new, old))
     if ready is None or ready.status == "True":
         return None

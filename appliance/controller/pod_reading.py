@@ -116,6 +116,13 @@ def ended_containers(pod: Pod) -> str:
     return "; ".join(told)
 
 
+def last_ends(pod: Pod) -> str:
+    """How the containers that were started again came to the end before; a default where the node does not say."""
+    started_again = [status for status in pod.status.container_statuses if status.restart_count]
+    told = [text for status in started_again if (text := _end_of(status.name, status.last_state.terminated))]
+    return "; ".join(told) or "the pod's processes ended"
+
+
 def restarts(pod: Pod) -> int:
     """Container restarts so far: each lost what the runtime had in memory."""
     return sum(status.restart_count for status in pod.status.container_statuses)

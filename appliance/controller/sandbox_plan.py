@@ -14,6 +14,7 @@ from appliance.api import labels
 from appliance.api.conditions import RUNTIME_INITIALIZED, SANDBOX_PAUSED, Phase, Reason
 from appliance.controller import inplace_plan, pod_reading, upgrade_plan
 from appliance.controller.pause_plan import paused, resuming, start_pause
+from appliance.controller.restart_plan import restart_told
 from appliance.controller.sandbox_seen import (
     Act,
     Decision,
@@ -122,5 +123,6 @@ def _running(seen: Seen) -> Decision:
         return Decision(mirror(seen, pod), (Act.INIT,))
     status = unmark(mirror(seen, pod), SANDBOX_PAUSED)
     if seen.initialised and restarted(seen, pod):
+        status = restart_told(seen, pod, status)
         status = mark(seen, status, RUNTIME_INITIALIZED, True, Reason.SUCCEEDED, pod_reading.incarnation(pod))
     return Decision(inplace_plan.told(seen, pod, status))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from appliance.api import conditions, times
 from appliance.manager import deadlines
 from appliance.manager.roster import Entry
 from appliance.manager.runstate import Run
@@ -64,12 +65,21 @@ class Journal:
         """The roster saw a sandbox in this state; only changes are written."""
         record = self._record(entry)
         before, record.run, record.ended = record.run, run, None
-        if run is before:
-            return
-        message = _message(before, run)
+        message = _message(before, run) if run is not before else ""
         if message:
             at = entry.started_at if before in (None, Run.STARTING) and run is Run.RUNNING else self._now()
             self._write(entry.sandbox_id, record, [Line(at, message, fields=_facts(entry))])
+        self._restarted(entry, record)
+
+    def _restarted(self, entry: Entry, record: Record) -> None:
+        """Its container was started again without its memory: told once, also where an earlier manager has told it."""
+        said = conditions.find(entry.sandbox.status.conditions, conditions.RESTARTED)
+        if said is None:
+            return
+        message = f"Sandbox restarted: {said.message}"[:MAX_MESSAGE]
+        if all(line.message != message for line in record.lines):
+            at = times.parse_or_none(said.last_transition_time) or self._now()
+            self._write(entry.sandbox_id, record, [Line(at, message, "warn", _facts(entry))])
 
     def ended(self, entry: Entry, *, killed: bool) -> None:
         """The sandbox is gone: by a kill through this replica, or by its deadline, its pod's end, or elsewhere."""

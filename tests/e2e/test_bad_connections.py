@@ -202,7 +202,9 @@ def frame(answer: http.client.HTTPResponse) -> bytes:
 def test_a_sandbox_whose_first_process_dies_comes_back_and_was_never_open(
     options: dict[str, Any], address: tuple[str, int]
 ) -> None:
-    """kill -9 of its pid 1: streams end at once; nobody gets in until it is initialised; then its files are there."""
+    """kill -9 of its pid 1: streams end at once; nobody gets in until it is initialised; then its files are there, and
+    its log says that its memory is not.
+    """
     with Sandbox.create(TEMPLATE, timeout=600, envs={"OWN": "1"}, **options) as sandbox:
         sandbox.files.write("kept", "still here")
         with socket.create_connection(address, timeout=30) as waiting:
@@ -226,3 +228,12 @@ def test_a_sandbox_whose_first_process_dies_comes_back_and_was_never_open(
         assert seen <= {401, 502, 503}
         assert sandbox.commands.run("cat kept; echo $OWN").stdout == "still here1\n"
         assert sandbox.get_info().state.value == "running"
+        logs = f"{options['api_url']}/v2/sandboxes/{sandbox.sandbox_id}/logs?level=warn&search=restarted"
+
+        def told() -> bool:
+            """the log says what was lost"""
+            answer = httpx.get(logs, headers={"X-API-Key": options["api_key"]}, timeout=30, trust_env=False)
+            messages = [line["message"] for line in answer.json()["logs"]]
+            return any("memory are lost, its files are kept" in message for message in messages)
+
+        eventually(told, 60)

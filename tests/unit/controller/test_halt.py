@@ -50,6 +50,7 @@ async def test_files_are_kept_and_the_resume_boots_and_initialises(cluster):
         assert [call[0] for call in cluster.runtime.calls] == ["/init"] * times
         assert cluster.runtime.calls[-1][3] == access_token(b"s" * 32, "iabc")
         assert condition(cluster, "SandboxPaused") == (None, None)
+    assert condition(cluster, "Restarted") == (None, None), "these boots were asked for"
     assert cluster.server.objects[f"{PODS}/one"]["metadata"]["uid"] == uid
 
 

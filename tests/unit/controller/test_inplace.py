@@ -279,6 +279,11 @@ async def test_a_claim_with_another_image(cluster):
     assert cluster.get("sandboxclaims", "k")["status"]["claimedSandboxes"][0]["name"] == name
     path, _, body, token = cluster.runtime.calls[-1]
     assert (path, body["envVars"]["A"]) == ("/init", "b") and body["accessToken"] == token
+    await cluster.until(lambda: condition(cluster, name, "RuntimeInitialized")[0] == "True")
+    await cluster.settle(20)
+    assert condition(cluster, name, "Restarted")[0] == "", "the container was replaced by request"
+    obey(cluster, name)  # and now by itself
+    await cluster.until(lambda: condition(cluster, name, "Restarted")[:2] == ("True", "ContainerEnded"))
 
 
 async def test_a_claim_whose_image_cannot_be_pulled(cluster):

@@ -152,3 +152,27 @@ async def test_restarted_container_is_initialised_again(cluster):
     await cluster.until(lambda: condition(cluster, "RuntimeInitialized")[0] == "True")
     await cluster.settle(30)
     assert len(cluster.runtime.calls) == 1
+
+
+async def test_every_restart_of_a_delivered_sandbox_is_told(cluster):
+    """Each restart is in the condition, with why and what is lost, and one event; a second look adds nothing."""
+    own = {labels.CLAIMED: "true", labels.SANDBOX_ID: "iabc"}
+    stamp = {labels.CLAIM_TIMESTAMP: times.format(cluster.now, micro=True)}
+    cluster.apply("sandboxes", "one", {"template": POD_TEMPLATE}, labels=own, annotations=stamp)
+    await cluster.until(lambda: phase(cluster) == "Running")
+    assert condition(cluster, "Restarted")[0] == ""
+    for count, reason, words in ((1, "Error", "ended with exit code 137"), (2, "OOMKilled", "out of memory")):
+        again = {
+            "name": "main",
+            "ready": True,
+            "restartCount": count,
+            "state": {"running": {"startedAt": "2026-01-01T00:10:00Z"}},
+            "lastState": {"terminated": {"exitCode": 137, "reason": reason}},
+        }
+        cluster.pod_status("one", containerStatuses=[again])
+        await cluster.until(lambda count=count: f"(restart {count})" in str(condition(cluster, "Restarted")))
+        said = condition(cluster, "Restarted")
+        assert said[0] == "True" and words in str(said) and "memory are lost" in str(said)
+    await cluster.settle(30)
+    told = [event["message"] for event in cluster.server.of("events") if event["reason"] == "Restarted"]
+    assert [("restart 1" in one, "restart 2" in one) for one in told] == [(True, False), (False, True)]

@@ -79,6 +79,20 @@ def test_troubles_are_told_once_and_ends_always() -> None:
     assert news(well, status(Phase.SUCCEEDED, "False", "PodSucceeded", "0")) == News("PodSucceeded", "0", warning=False)
 
 
+def test_a_restart_is_news_beside_whatever_else_is_said() -> None:
+    """Once for each wording, although the sandbox is ready again."""
+    well = status(Phase.RUNNING, "True", Reason.POD_READY)
+    again = [
+        msgspec.structs.replace(
+            well, conditions=[*well.conditions, Condition(type="Restarted", status="True", message=m)]
+        )
+        for m in ("restart 1", "restart 2")
+    ]
+    assert news(well, again[0]) == News("Restarted", "restart 1")
+    assert news(again[0], again[0]) is None
+    assert news(again[0], again[1]) == News("Restarted", "restart 2")
+
+
 def frozen(request: str, note: dict[str, str] | None, qos: str = "Burstable") -> Pod:
     """A pod whose main container asks for that much, with the annotation if given."""
     container = {"name": "c", "resources": {"requests": {"cpu": request, "memory": "1Gi"}, "limits": {"cpu": "1"}}}

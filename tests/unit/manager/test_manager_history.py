@@ -87,6 +87,29 @@ async def test_output_outlives_a_sandbox_that_somebody_else_ended(world: Any) ->
     assert messages == ["last words", "Sandbox created", "Sandbox ended"]
 
 
+async def test_a_restart_is_in_the_log_once(world: Any) -> None:
+    """What the controller says of a lost memory is a warning at its instant, once, and once more for the next."""
+    sandbox_id = (await world.create())["sandboxID"]
+    name = world.stored(sandbox_id)["metadata"]["name"]
+    stored = world.stored(sandbox_id)["status"].get("conditions", [])
+    for number in (1, 1, 2):
+        at = f"2099-01-01T00:00:0{number}Z"
+        said = {"type": "Restarted", "status": "True", "reason": "ContainerEnded", "lastTransitionTime": at}
+        status = {"conditions": [*stored, {**said, "message": f"memory lost (restart {number})"}]}
+        world.cluster.change(SANDBOX, "default", name, {"status": status})
+        world.cluster.change(SANDBOX, "default", name, {"metadata": {"annotations": {"seen": f"again{number}"}}})
+    lines = (await _logs(world, sandbox_id, "level=warn"))["logs"]
+    assert [(one["message"], one["level"], one["timestamp"][:19]) for one in lines] == [
+        (f"Sandbox restarted: memory lost (restart {number})", "warn", f"2099-01-01T00:00:0{number}")
+        for number in (1, 2)
+    ]
+    book = Journal(world.clock.now)  # the next manager, going on with what this one left
+    book.restore(sandbox_id, world.journal.find(sandbox_id))
+    before = len(book.find(sandbox_id).lines)
+    book.moved(world.roster.get(sandbox_id), None, Run.RUNNING)
+    assert sum("restarted" in one.message for one in book.find(sandbox_id).lines) == 2 <= before
+
+
 async def test_history_is_the_teams_own(world: Any) -> None:
     """Another team's key finds neither logs nor metrics, of a living or of an ended sandbox."""
     made = await world.call("POST", "/api-keys", json={"name": "k", "teamName": "other"})
