@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import os
+import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -66,7 +67,7 @@ def _settle() -> None:
 
 
 def _serve(role: Coroutine[Any, Any, None]) -> int:
-    asyncio.run(role)
+    asyncio.run(until_told(role))
     return 0
 
 
@@ -78,6 +79,25 @@ def _serve_cluster(role: Coroutine[Any, Any, None]) -> int:
         return _serve(role)
     except ConfigError as error:
         raise RuntimeError(str(error)) from error
+
+
+async def until_told(role: Coroutine[Any, Any, None]) -> None:
+    """Cancel a role on SIGTERM, which the first process of a container otherwise ignores. Roles that end in an order
+    of their own take the signal over.
+    """
+    told = asyncio.Event()
+    work = asyncio.ensure_future(role)
+
+    def tell() -> None:
+        told.set()
+        work.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, tell)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not told.is_set():
+            raise
 
 
 def _all(options: argparse.Namespace) -> int:

@@ -28,6 +28,6 @@ if [ ! -e "$archive" ]; then
     rm -rf "$work/root"/{var/cache/apt,var/lib/apt/lists,usr/share/doc,usr/share/man,usr/share/locale,var/log}/*
     tar -C "$work/root" --numeric-owner --sort=name --exclude=./proc/* --exclude=./sys/* --exclude=./dev/* -cf "$work/layer.tar" .
     python3 "$HERE/archive.py" "$NAME" "$work/layer.tar" "$archive" \
-        '{"Cmd": ["sleep", "infinity"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]}'
+        '{"Cmd": ["sh", "-c", "trap exit TERM; sleep infinity & wait"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]}'
 fi
 echo "$archive"

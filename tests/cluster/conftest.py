@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,33 @@ def sdk(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
 @pytest.fixture
 def namespace(cloud: Cloud) -> Iterator[str]:
     """A fresh namespace, removed afterwards with everything in it."""
+    with fresh_namespace(cloud) as name:
+        yield name
+
+
+@contextlib.contextmanager
+def fresh_namespace(cloud: Cloud) -> Iterator[str]:
+    """The same for a block."""
     name = f"test-{secrets.token_hex(4)}"
     cloud.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
     cloud.kubectl("delete", "namespace", name, "--wait=false")
+
+
+Case = Callable[[Cloud, str], None]
+"""A check in a namespace of its own."""
+
+
+@pytest.fixture(scope="module")
+def outcomes(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[dict[Case, Future[None]]]:
+    """What becomes of each of the module's ``CASES``. They mostly wait, for timers and for the kubelet, so they do it
+    side by side; ``result()`` is the end of one, or its failure.
+    """
+
+    def run(case: Case) -> None:
+        with fresh_namespace(cloud) as name:
+            case(cloud, name)
+
+    cases: tuple[Case, ...] = request.module.CASES
+    with ThreadPoolExecutor(len(cases)) as pool:
+        yield {case: pool.submit(run, case) for case in cases}

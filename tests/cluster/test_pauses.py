@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,8 +15,13 @@ from realnode.roles import Cloud, seed
 
 from appliance.api import labels
 
-pytestmark = [pytest.mark.realnode, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.realnode,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("outcomes"),  # what waits for timers begins with the module
+]
 Json = dict[str, Any]
+Case = Callable[[Cloud, str], None]
 
 
 def of(cloud: Cloud, sandbox: Sandbox) -> Json:
@@ -137,7 +143,7 @@ def request(found: Json | None) -> str:
     return str(requests["cpu"])
 
 
-def test_auto_pause_and_its_retention(cloud: Cloud, namespace: str) -> None:
+def auto_pause_and_its_retention(cloud: Cloud, namespace: str) -> None:
     """``pauseTime`` pauses; with retention the paused sandbox is kept that long after its pause, then deleted."""
     now = datetime.now(UTC)
     at = (now + timedelta(seconds=15)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -145,7 +151,7 @@ def test_auto_pause_and_its_retention(cloud: Cloud, namespace: str) -> None:
     sandbox: Json = {
         "apiVersion": "agents.kruise.io/v1alpha1",
         "kind": "Sandbox",
-        "metadata": {"name": "s", "namespace": namespace, "annotations": {labels.RESERVE_PAUSED: "30s"}},
+        "metadata": {"name": "s", "namespace": namespace, "annotations": {labels.RESERVE_PAUSED: "15s"}},
         "spec": {
             "pauseTime": at,
             "shutdownTime": at,
@@ -164,4 +170,13 @@ def test_auto_pause_and_its_retention(cloud: Cloud, namespace: str) -> None:
     assert found["spec"]["shutdownTime"] > at
     cloud.until(lambda: cloud.find("pod", "s", "-n", namespace) is None, "its pod is gone")
     cloud.until(lambda: cloud.find("sbx", "s", "-n", namespace) is None, "deleted when its retention ends")
-    assert datetime.now(UTC) - now > timedelta(seconds=44)
+    assert datetime.now(UTC) - now > timedelta(seconds=29)
+
+
+CASES = (auto_pause_and_its_retention,)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_timers_pause_and_delete(outcomes: dict[Case, Future[None]], case: Case) -> None:
+    """As the case's own sentence says."""
+    outcomes[case].result()

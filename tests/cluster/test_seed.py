@@ -70,6 +70,7 @@ def test_the_seeds_in_place_upgrade(sdk: Cloud, image: str, restarts: int) -> No
     """§2.2.1: created with an image, the answer comes when that image runs; another name than the pool's makes the
     kubelet replace the container in the same pod.
     """
+    sdk.await_pool("code-interpreter", 1)  # a sandbox made for its claim would have the image from the beginning
     metadata = {"e2b.agents.kruise.io/image": image}
     with Sandbox.create(template="code-interpreter", timeout=300, metadata=metadata, request_timeout=180) as sandbox:
         assert sandbox.run_code("6 * 7").text == "42"

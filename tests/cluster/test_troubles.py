@@ -7,6 +7,7 @@ sandboxes here run busybox without a runtime, so that they start at once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from realnode.roles import Cloud
 
 pytestmark = [pytest.mark.realnode, pytest.mark.timeout(400)]
 Json = dict[str, Any]
+Case = Callable[[Cloud, str], None]
 
 
 def sandbox(
@@ -66,7 +68,7 @@ def await_event(cloud: Cloud, namespace: str, name: str, reason: str, word: str)
     )
 
 
-def test_an_image_that_does_not_exist(cloud: Cloud, namespace: str) -> None:
+def an_image_that_does_not_exist(cloud: Cloud, namespace: str) -> None:
     """Pending, with the registry's answer; nothing is said to run."""
     cloud.apply(sandbox("s", namespace, image="registry.example/no/such-image:1"))
     found = await_state(
@@ -78,7 +80,7 @@ def test_an_image_that_does_not_exist(cloud: Cloud, namespace: str) -> None:
     await_event(cloud, namespace, "s", "StartContainerFailed", "no/such-image:1")
 
 
-def test_no_node_has_room(cloud: Cloud, namespace: str) -> None:
+def no_node_has_room(cloud: Cloud, namespace: str) -> None:
     """Pending, with what is short."""
     cloud.apply(sandbox("s", namespace, resources={"requests": {"cpu": "900"}}))
     found = await_state(cloud, namespace, "s", lambda seen: ready(seen)["reason"] == "Unschedulable", "not scheduled")
@@ -86,7 +88,7 @@ def test_no_node_has_room(cloud: Cloud, namespace: str) -> None:
     await_event(cloud, namespace, "s", "Unschedulable", "Insufficient cpu")
 
 
-def test_a_quota_refuses_the_pod_until_there_is_room(cloud: Cloud, namespace: str) -> None:
+def a_quota_refuses_the_pod_until_there_is_room(cloud: Cloud, namespace: str) -> None:
     """The quota is named; once it is raised the sandbox runs, without anybody touching it."""
     quota = {
         "apiVersion": "v1",
@@ -105,7 +107,7 @@ def test_a_quota_refuses_the_pod_until_there_is_room(cloud: Cloud, namespace: st
     await_state(cloud, namespace, "s", lambda seen: phase(seen) == "Running", "runs")
 
 
-def test_a_crash_is_told_with_its_exit_code(cloud: Cloud, namespace: str) -> None:
+def a_crash_is_told_with_its_exit_code(cloud: Cloud, namespace: str) -> None:
     """Restarted for ever: the loop and the last exit code. Never restarted: failed, with the exit code."""
     cloud.apply(
         sandbox("again", namespace, "exit 7"), sandbox("once", namespace, "exit 7", pod={"restartPolicy": "Never"})
@@ -119,7 +121,7 @@ def test_a_crash_is_told_with_its_exit_code(cloud: Cloud, namespace: str) -> Non
     await_event(cloud, namespace, "once", "PodFailed", "exit code 7")
 
 
-def test_out_of_memory_is_called_by_its_name(cloud: Cloud, namespace: str) -> None:
+def out_of_memory_is_called_by_its_name(cloud: Cloud, namespace: str) -> None:
     """The kernel killed it, and the status says why."""
     limit = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "16Mi"}}
     hungry = sandbox("s", namespace, "tail /dev/zero", resources=limit, pod={"restartPolicy": "Never"})
@@ -129,7 +131,7 @@ def test_out_of_memory_is_called_by_its_name(cloud: Cloud, namespace: str) -> No
     await_event(cloud, namespace, "s", "PodFailed", "out of memory")
 
 
-def test_a_drained_node_evicts(cloud: Cloud, namespace: str) -> None:
+def a_drained_node_evicts(cloud: Cloud, namespace: str) -> None:
     """A pod that Kubernetes' own controllers evict: the sandbox fails and says evicted, not that a pod vanished.
 
     Administrators are refused (test_updates.py); these are exempt, as when a node goes away.
@@ -146,7 +148,7 @@ def test_a_drained_node_evicts(cloud: Cloud, namespace: str) -> None:
     await_event(cloud, namespace, "s", "Evicted", "evicted")
 
 
-def test_a_volume_that_overflows_evicts(cloud: Cloud, namespace: str) -> None:
+def a_volume_that_overflows_evicts(cloud: Cloud, namespace: str) -> None:
     """The kubelet's own eviction: its words, with the volume's name, are the sandbox's."""
     volume = {"volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}}]}
     mount = [{"name": "scratch", "mountPath": "/scratch"}]
@@ -158,15 +160,33 @@ def test_a_volume_that_overflows_evicts(cloud: Cloud, namespace: str) -> None:
     await_event(cloud, namespace, "s", "Evicted", "scratch")
 
 
-def test_timers_strike_failed_sandboxes_too(cloud: Cloud, namespace: str) -> None:
+def timers_strike_failed_sandboxes_too(cloud: Cloud, namespace: str) -> None:
     """A failed sandbox is kept to be looked at, and deleted at its ``shutdownTime`` like any other."""
-    soon = (datetime.now(UTC) + timedelta(seconds=25)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    soon = (datetime.now(UTC) + timedelta(seconds=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
     once = sandbox("s", namespace, "exit 3", pod={"restartPolicy": "Never"}, spec={"shutdownTime": soon})
     cloud.apply(once)
     failed = lambda: cloud.events(namespace, "s") and "PodFailed" in dict(cloud.events(namespace, "s"))  # noqa: E731
     cloud.until(failed, "it failed before its time")
     cloud.until(lambda: cloud.find("sbx", "s", "-n", namespace) is None, "deleted at its time")
     assert datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") >= soon
+
+
+CASES = (
+    an_image_that_does_not_exist,
+    no_node_has_room,
+    a_quota_refuses_the_pod_until_there_is_room,
+    a_crash_is_told_with_its_exit_code,
+    out_of_memory_is_called_by_its_name,
+    a_drained_node_evicts,
+    a_volume_that_overflows_evicts,
+    timers_strike_failed_sandboxes_too,
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_a_trouble_is_told(outcomes: dict[Case, Future[None]], case: Case) -> None:
+    """As the case's own sentence says: status, condition and event name the trouble."""
+    outcomes[case].result()
 
 
 def test_a_node_that_does_not_answer(cloud: Cloud, node: RealNode, namespace: str) -> None:
@@ -197,3 +217,4 @@ def test_a_node_that_does_not_answer(cloud: Cloud, node: RealNode, namespace: st
         node.start("kubelet")
     await_state(cloud, namespace, "patient", lambda seen: ready(seen).get("status") == "True", "ready again")
     cloud.until(node.ready, "the node is ready again")
+    cloud.await_service()  # its managers were out of the Service, like every pod of a silent node

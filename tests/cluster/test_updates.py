@@ -63,6 +63,7 @@ def edit(cloud: Cloud, name: str, namespace: str, field: str, value: Any) -> Non
 
 def test_create_with_another_image(sdk: Cloud, node: RealNode, colours: None) -> None:
     """The program of seed §2.2.1 with another image: the pool's pod stays and its container runs that image."""
+    sdk.await_pool("code-interpreter", 1)  # one that is made for its claim has the image from the beginning
     sbx = Sandbox.create(template="code-interpreter", timeout=300, metadata={IMAGE: RED}, request_timeout=120)
     try:
         chosen = f"agents.kruise.io/sandbox-id={sbx.sandbox_id}"

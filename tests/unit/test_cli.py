@@ -1,6 +1,9 @@
 """The command line."""
 
+import asyncio
 import gc
+import os
+import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -153,3 +156,31 @@ def test_what_only_applying_does_is_refused_without_it(flag: list[str], capsys: 
     """A flag that printing the manifests cannot honour is named, not dropped."""
     assert cli.main(["install", *flag]) == 1
     assert f"{flag[0]}: goes with --apply only" in capsys.readouterr().err
+
+
+async def test_sigterm_ends_a_role_in_order() -> None:
+    """A role that ends by cancellation does its clean-up at SIGTERM, and that is no error."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def role() -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    serving = asyncio.create_task(roles.until_told(role()))
+    await asyncio.wait_for(begun.wait(), 60)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 60)
+    assert ended.is_set()
+
+
+async def test_an_end_that_nobody_asked_for_is_an_error() -> None:
+    """Without the signal a cancelled role stays one."""
+
+    async def role() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await roles.until_told(role())

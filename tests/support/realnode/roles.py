@@ -6,9 +6,11 @@ README are what stands in for a registry (images are imported, or served by the 
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +95,19 @@ class Cloud:
         """Until every replica of every role is available."""
         for name in DEPLOYMENTS:
             self.kubectl("-n", labels.SYSTEM_NAMESPACE, "rollout", "status", f"deploy/{name}", "--timeout=170s")
+
+    def await_service(self) -> None:
+        """Until every replica is available, and the Service leads to one that answers."""
+        self.rollout()
+
+        def answers() -> bool:
+            try:
+                with urllib.request.urlopen(f"http://{self.address}/health", timeout=10) as answer:
+                    return bool(answer.status < 300)
+            except (OSError, http.client.HTTPException):
+                return False
+
+        self.until(answers, "the managers' Service answers")
 
     def await_pool(self, name: str, members: int, namespace: str = "default", timeout: float = 300.0) -> None:
         """Until that many members are available."""
