@@ -151,7 +151,7 @@ class Lifecycle:
     async def _kill(self, sandbox: Sandbox) -> None:
         self._roster.bury(sandbox)
         try:
-            await delete(self._cluster, sandbox)
+            await delete(self._cluster, self._moves.newest(sandbox))
         except NotFound:
             raise sandbox_not_found(sandbox_id_of(sandbox)) from None
         except BaseException:

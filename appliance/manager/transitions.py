@@ -95,20 +95,42 @@ class Transitions:
 async def delete(cluster: Cluster, sandbox: Sandbox, attempts: int = 3) -> None:
     """Delete exactly this sandbox; an unknown outcome is asked again, since deleting twice harms nobody.
 
+    Guarded by the version that is known, so that one whose deletion somebody else has begun counts as gone: the API
+    server would answer a second request like the first.
+
     Raises NotFound when it was gone before the first attempt, and KubeError.
     """
-    for attempt in range(attempts):
+    version: str | None = sandbox.meta.resource_version
+    unknown, changed = 0, 0
+    while True:
         try:
-            await cluster.delete(SANDBOX, *sandbox.key, uid=sandbox.uid)
+            await cluster.delete(SANDBOX, *sandbox.key, uid=sandbox.uid, resource_version=version)
             return
         except NotFound:
-            if attempt == 0:
-                raise
-            return
+            if unknown:
+                return
+            raise
         except Conflict:
-            raise NotFound(404, "NotFound", "another sandbox has its name now") from None
+            changed += 1
+            now = await _living(cluster, sandbox)
+            if now is not None:
+                version = now.meta.resource_version if changed < ATTEMPTS else None
+            elif unknown:
+                return
+            else:
+                raise NotFound(404, "NotFound", "it is being deleted, or another sandbox has its name now") from None
         except KubeError as error:
             status = getattr(error, "status", 503)
-            if attempt == attempts - 1 or status < 500:
+            unknown += 1
+            if unknown == attempts or status < 500:
                 raise
             logger.warning("delete of %s/%s: %s; asking again", *sandbox.key, error)
+
+
+async def _living(cluster: Cluster, sandbox: Sandbox) -> Sandbox | None:
+    """That very sandbox as the cluster has it now; None when it is gone, or on its way."""
+    try:
+        now = await cluster.get(SANDBOX, *sandbox.key)
+    except NotFound:
+        return None
+    return now if now.uid == sandbox.uid and not now.meta.deletion_timestamp else None

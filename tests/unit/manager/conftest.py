@@ -140,6 +140,8 @@ class FakeCluster:
         stored = self._find(kind, namespace, name)
         if options.get("uid") not in (None, stored["metadata"]["uid"]):
             raise errors.Conflict(409, "Conflict", name)
+        if options.get("resource_version") not in (None, stored["metadata"]["resourceVersion"]):
+            raise errors.Conflict(409, "Conflict", name)
         self.remove(kind, namespace or "", name)
 
     def remove(self, kind: Kind[Any], namespace: str, name: str) -> None:

@@ -191,6 +191,31 @@ async def test_a_kill_with_an_unknown_outcome_is_asked_again(world: Any) -> None
     assert await _status(world, "GET", f"/sandboxes/{sandbox_id}") == 404
 
 
+def _unseen(world: Any, sandbox_id: str, **meta: str) -> None:
+    """A write that the manager has not heard of yet."""
+    stored = world.cluster.objects[SANDBOX.plural, *world.roster.get(sandbox_id).sandbox.key]
+    stored["metadata"] |= {"resourceVersion": "unseen", **meta}
+
+
+async def test_a_kill_that_another_manager_has_begun_is_404(world: Any) -> None:
+    """The deletion is on its way in the cluster and not yet heard of here: this one killed nothing, and says so."""
+    sandbox_id = (await world.create())["sandboxID"]
+    _unseen(world, sandbox_id, deletionTimestamp="2026-01-01T00:00:00Z")
+    assert await _status(world, "DELETE", f"/sandboxes/{sandbox_id}") == 404
+
+
+async def test_a_kill_of_a_sandbox_that_has_changed_is_one(world: Any) -> None:
+    """A write that was not heard of is no reason not to kill; two sandboxes of one name are told apart."""
+    sandbox_id = (await world.create())["sandboxID"]
+    key = (SANDBOX.plural, *world.roster.get(sandbox_id).sandbox.key)
+    _unseen(world, sandbox_id)
+    assert await _status(world, "DELETE", f"/sandboxes/{sandbox_id}") == 204
+    assert key not in world.cluster.objects
+    other = (await world.create())["sandboxID"]
+    _unseen(world, other, uid="another")
+    assert await _status(world, "DELETE", f"/sandboxes/{other}") == 404
+
+
 async def test_a_kill_whose_caller_leaves_is_finished(world: Any) -> None:
     """Cancelling the request in the middle of the deletion still deletes the sandbox."""
     sandbox_id = (await world.create())["sandboxID"]
