@@ -117,6 +117,7 @@ def _creates_again(cloud: Cloud) -> None:
     sandbox = cloud.until(created, "a sandbox is delivered")
     assert sandbox.commands.run("echo back").stdout == "back\n"
     sandbox.kill()
+    cloud.await_service()  # a node that could not report for so long was taken out of the Service, and is back
 
 
 @pytest.fixture
