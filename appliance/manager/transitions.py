@@ -128,8 +128,8 @@ async def delete(cluster: Cluster, sandbox: Sandbox, attempts: int = 3) -> None:
 
 
 async def _living(cluster: Cluster, sandbox: Sandbox) -> Sandbox | None:
-    """That very sandbox as the cluster has it now, or as it was where the cluster does not say; None when it is gone, or
-    on its way.
+    """That very sandbox as the cluster has it now, or as it was where the cluster does not say; None when it is gone
+    or on its way.
     """
     try:
         now = await cluster.get(SANDBOX, *sandbox.key)
