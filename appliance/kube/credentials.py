@@ -1,14 +1,15 @@
-"""Who we are to the cluster, and where it is: kubeconfig, service account, exec plugins, all through ``kubernetes``.
+"""Who we are to the cluster, and where it is: kubeconfigs through ``kubernetes``, a pod's account without it.
 
-This is the only module that imports the ``kubernetes`` package, and only when a connection is made, so that roles
-without a cluster never pay for it. It takes over what that package knows about configuration files and credentials
-(its API clients are not used: eighty times slower than ours on lists) and adds what it leaves out: errors instead
-of log lines when an exec plugin fails, deadlines, and renewal of tokens *and* client certificates.
+This is the only module that imports the ``kubernetes`` package, and only when a kubeconfig is read, so that roles
+without a cluster and roles in pods never pay for it. It takes over what that package knows about configuration files
+and credentials (its API clients are not used: eighty times slower than ours on lists) and adds what it leaves out:
+errors instead of log lines when an exec plugin fails, deadlines, and renewal of tokens *and* client certificates.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from appliance.kube import serviceaccount
 from appliance.kube.errors import ConfigError
 
 _FILE_PERIOD = 60.0
@@ -121,25 +123,23 @@ def in_cluster() -> Load:
     contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
 
     async def load() -> Access:
-        from kubernetes.aio.client import Configuration
-        from kubernetes.aio.config import load_incluster_config
-
-        configuration = Configuration()
-        configuration.proxy = None
         try:
-            load_incluster_config(configuration, try_refresh_token=False)
-        except Exception as error:
+            account = serviceaccount.read(os.environ)
+        except (ValueError, OSError) as error:
             raise ConfigError(
                 f"no kubeconfig is named (--kubeconfig, KUBECONFIG), and there is no pod's service account: {error}"
             ) from error
-        return _access(configuration, contexts, time.monotonic() + _FILE_PERIOD)
+        return Access(
+            server=account.server,
+            authorization=f"Bearer {account.token}",
+            tls=_tls(_Files(str(account.authority)), contexts),
+            renew_at=time.monotonic() + _FILE_PERIOD,
+        )
 
     return load
 
 
 def _require_file(path: Path) -> None:
-    import os
-
     if not any(Path(part).expanduser().is_file() for part in str(path).split(os.pathsep) if part):
         raise ConfigError(f"kubeconfig {path}: no such file")
 
@@ -170,30 +170,44 @@ def _renew_at(loader: Any) -> float | None:
 
 def _access(configuration: Any, contexts: dict[tuple[Any, ...], ssl.SSLContext], renew_at: float | None) -> Access:
     token = configuration.api_key.get("BearerToken")
+    files = _Files(
+        configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file, bool(configuration.verify_ssl)
+    )
     server = str(configuration.host).rstrip("/")
     if not server.startswith(("http://", "https://")):
         raise ConfigError(f"cluster.server: expected an http:// or https:// URL, got {server!r}")
     return Access(
         server=server,
         authorization=token.strip() if token else None,  # token files tend to end in a newline
-        tls=_tls(configuration, contexts) if server.startswith("https://") else None,
+        tls=_tls(files, contexts) if server.startswith("https://") else None,
         server_name=getattr(configuration, "tls_server_name", None) or None,
         proxy=configuration.proxy or None,
         renew_at=renew_at,
     )
 
 
-def _tls(configuration: Any, contexts: dict[tuple[Any, ...], ssl.SSLContext]) -> ssl.SSLContext:
+@dataclass(frozen=True)
+class _Files:
+    """What a TLS context is made of; paths."""
+
+    authority: str | None
+    certificate: str | None = None
+    key: str | None = None
+    verify: bool = True
+
+
+def _tls(files: _Files, contexts: dict[tuple[Any, ...], ssl.SSLContext]) -> ssl.SSLContext:
     """A context for these files; the same one as before while their content is the same, to keep connections."""
-    files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
     try:
-        contents = tuple(Path(file).read_bytes() if file else None for file in files)
-        key = (*contents, configuration.verify_ssl)
+        contents = tuple(
+            Path(file).read_bytes() if file else None for file in (files.authority, files.certificate, files.key)
+        )
+        key = (*contents, files.verify)
         if key not in contexts:
-            context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-            if configuration.cert_file:
-                context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
-            if not configuration.verify_ssl:
+            context = ssl.create_default_context(cafile=files.authority)
+            if files.certificate:
+                context.load_cert_chain(files.certificate, keyfile=files.key)
+            if not files.verify:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
             contexts.clear()

@@ -14,7 +14,7 @@ import yaml
 
 from appliance.api.kinds import CONFIGMAP, SANDBOX, SANDBOXCLAIM, SANDBOXSET, SECRET
 from appliance.config import KubeSettings
-from appliance.kube import errors
+from appliance.kube import errors, serviceaccount
 from appliance.kube.cluster import Cluster
 
 TEMPLATE = {"spec": {"containers": [{"name": "sandbox", "image": "host"}]}}
@@ -221,12 +221,9 @@ async def test_a_pods_service_account_opens_the_same_cluster(
     server = urlsplit(entry["server"])
     if server.scheme != "https" or "token" not in config["users"][0]["user"]:
         pytest.skip("pods reach their API server by HTTPS with a token; this fixture offers something else")
-    from kubernetes.aio.config import incluster_config
-
     (tmp_path / "token").write_text(config["users"][0]["user"]["token"] + "\n")
     (tmp_path / "ca.crt").write_bytes(base64.b64decode(entry["certificate-authority-data"]))
-    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
-    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setattr(serviceaccount, "DIRECTORY", tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", server.hostname or "")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
     async with await Cluster.connect(KubeSettings()) as cluster:
