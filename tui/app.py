@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from textual import work
 from textual.app import App, SystemCommand
+from textual.command import CommandPalette
 from textual.screen import Screen
 
 from appliance.api import kinds
@@ -38,10 +39,11 @@ from tui.screens.overview import OverviewScreen
 from tui.screens.pages import LogScreen, PageScreen
 from tui.screens.seeking import position
 from tui.view import facts
-from tui.view.cells import UNICODE, Cell, Glyphs, text
+from tui.view.cells import ASCII, UNICODE, Cell, Glyphs, text
 from tui.view.columns import Column
 from tui.view.help import help_lines
 from tui.view.tables import Table
+from tui.widgets import plain
 
 FRAME = 0.15
 """Seconds between two looks at whether something has to be painted."""
@@ -59,6 +61,7 @@ class Deck(App[None]):
     """The flight deck."""
 
     TITLE = "appliance"
+    CSS = plain.CSS
     ENABLE_COMMAND_PALETTE = True
     MODES: ClassVar[dict[str, type[Screen[Any]]]] = {  # type: ignore[assignment]
         "overview": OverviewScreen,
@@ -95,6 +98,7 @@ class Deck(App[None]):
         """Actions that the cluster does not allow, with the reason."""
         self.doer = Doer(self)
         self.animation_level = "none"
+        self.set_class(glyphs is ASCII, "-ascii")
         self._clock_paused = clock_paused
         self._painted: tuple[object, ...] = ()
 
@@ -320,6 +324,11 @@ class Deck(App[None]):
         player = self.source
         if isinstance(player, Player):
             player.seek(position(to, player))
+
+    def action_command_palette(self) -> None:
+        """The palette, with words of ours."""
+        if not any(isinstance(one, CommandPalette) for one in self.screen_stack):
+            self.push_screen(CommandPalette(placeholder="search the actions", id="--command-palette"))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: the actions offered on this screen."""

@@ -78,12 +78,15 @@ def _screen(source: Source, settings: TuiSettings) -> int:
 
     from tui import configuration
     from tui.app import Deck
+    from tui.widgets.plain import draw_plain_bars
 
     if "TEXTUAL_DRIVER" not in os.environ and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ValueError("this is no terminal: --once prints the tables, --web shows the deck in a browser")
     conf = configuration.load(settings.config)
     if conf.theme and conf.theme not in BUILTIN_THEMES:
         raise ValueError(f"{settings.config}: theme: unknown {conf.theme!r}; known are {', '.join(BUILTIN_THEMES)}")
+    if glyphs() is ASCII:
+        draw_plain_bars()
     deck = Deck(
         source,
         readonly=settings.readonly,

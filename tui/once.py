@@ -9,7 +9,7 @@ from typing import Any
 from tui.feed.source import Source
 from tui.model.alerts import alerts
 from tui.model.claims import STAGES
-from tui.view.cells import Glyphs
+from tui.view.cells import Glyphs, clean
 from tui.view.columns import Ink, fit
 from tui.view.tables import CLAIMS, TABLES, Table
 
@@ -22,7 +22,7 @@ def as_text(source: Source, glyphs: Glyphs, width: int = WIDTH) -> str:
     now = source.now()
     parts = [_table(table, source, glyphs, now, width) for table in TABLES.values()]
     found = alerts(source.world, source.world.pool_rows(now), source.health(), now)
-    told = [f"  {one.title}: {one.detail}" for one in found] or ["  none"]
+    told = [f"  {clean(one.title)}: {clean(one.detail)}" for one in found] or ["  none"]
     return "\n\n".join([*parts, "\n".join(["ALERTS", *told])])
 
 
@@ -38,7 +38,7 @@ def _table(table: Table, source: Source, glyphs: Glyphs, now: float, width: int)
     for row in rows:
         cells = []
         for column, wide in columns:
-            words = "".join(words for words, _ in column.cell(row, Ink(now, glyphs, wide)))[:wide]
+            words = clean("".join(words for words, _ in column.cell(row, Ink(now, glyphs, wide))))[:wide]
             cells.append(words.rjust(wide) if column.right else words.ljust(wide))
         lines.append(" ".join(cells).rstrip())
     return "\n".join(lines)

@@ -39,7 +39,7 @@ def names(rows: Sequence[Any]) -> str:
     if len(rows) == 1:
         return str(rows[0].key[1])
     shown = ", ".join(row.key[1] for row in rows[:3])
-    return f"{len(rows)} ({shown}{', …' if len(rows) > 3 else ''})"
+    return f"{len(rows)} ({shown}{f' and {len(rows) - 3} more' if len(rows) > 3 else ''})"
 
 
 def _kill(rows: Sequence[Any]) -> tuple[str, str]:

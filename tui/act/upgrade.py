@@ -43,7 +43,7 @@ async def upgrade(cluster: Cluster, row: SandboxRow, argument: str, now: float) 
         raise Refused(f"{row.key[1]} has that image already")
     version = whole["metadata"]["resourceVersion"]
     await cluster.patch(kinds.SANDBOX, *row.key, {"spec": spec}, resource_version=version)
-    return f"{row.key[1]}: {before} → {wanted}; condition InplaceUpdate tells how it goes"
+    return f"{row.key[1]}: from {before} to {wanted}; condition InplaceUpdate tells how it goes"
 
 
 async def _spec(cluster: Cluster, row: SandboxRow, spec: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ async def scale(cluster: Cluster, row: PoolRow, argument: str, now: float) -> st
     wanted = replicas(argument, row)
     version = row.source.meta.resource_version
     await cluster.patch(kinds.SANDBOXSET, *row.key, {"spec": {"replicas": wanted}}, resource_version=version)
-    return f"{row.key[1]}: {row.desired} → {wanted}"
+    return f"{row.key[1]}: from {row.desired} to {wanted}"
 
 
 async def image(cluster: Cluster, row: PoolRow, argument: str, now: float) -> str:
@@ -83,7 +83,7 @@ async def image(cluster: Cluster, row: PoolRow, argument: str, now: float) -> st
     before, containers[0]["image"] = containers[0].get("image", ""), image_name(argument)
     patch = {"spec": {"template": {"spec": {"containers": containers}}}}
     await cluster.patch(kinds.SANDBOXSET, *row.key, patch, resource_version=whole["metadata"]["resourceVersion"])
-    return f"{row.key[1]}: {before} → {argument.strip()}"
+    return f"{row.key[1]}: from {before} to {argument.strip()}"
 
 
 async def restart(cluster: Cluster, row: PoolRow, argument: str, now: float) -> str:

@@ -115,7 +115,7 @@ def _sandboxes(world: World, now: float) -> Iterable[Alert]:
 
 
 def _names(keys: list[Key]) -> str:
-    return ", ".join(name for _, name in keys[:3]) + (", …" if len(keys) > 3 else "")
+    return ", ".join(name for _, name in keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
 def _nodes(world: World) -> Iterable[Alert]:

@@ -11,7 +11,7 @@ from textual.widgets import Log
 from appliance.kube import errors
 from tui.screens.deck import DeckScreen, shown_lines
 from tui.screens.page_keys import PageKeys
-from tui.view.cells import Cell
+from tui.view.cells import Cell, clean
 from tui.widgets.lines import Page
 
 LOG_LINES = 20_000
@@ -94,7 +94,7 @@ class LogScreen(DeckScreen):
         try:
             async for line in self._open():
                 self._state = "following"
-                log.write_line(line)
+                log.write_line(clean(line))
             self._state = "ended"
         except errors.KubeError as error:
             self._state = "failed"

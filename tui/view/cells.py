@@ -7,6 +7,7 @@ empty); themes decide its colour. No meaning is carried by colour alone: each st
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,6 +65,16 @@ PLAIN = Glyphs(fleet=UNICODE.states, stages=ASCII.stages)
 def text(value: object, tone: str = "") -> Cell:
     """A cell of one piece."""
     return ((str(value), tone),)
+
+
+def clean(words: str) -> str:
+    """Words in one line whatever they hold: nothing that a cluster says may move the cursor of a terminal."""
+    return words if words.isprintable() else _COLOURS.sub("", words).expandtabs(4).translate(_CONTROLS)
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
 
 def number(value: int, tone: str = "") -> Cell:

@@ -11,7 +11,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.view.cells import Cell
+from tui.view.cells import Cell, clean
 from tui.widgets.tones import COMPONENTS, Palette, scoped
 
 
@@ -69,16 +69,8 @@ class Lines(ScrollView, can_focus=False):
         if place >= len(self.lines):
             return Strip.blank(width, self._palette.base)
         left = round(self.scroll_x)
-        pieces = [Segment(_clean(words), self._palette.style(tone)) for words, tone in self.lines[place]]
+        pieces = [Segment(clean(words), self._palette.style(tone)) for words, tone in self.lines[place]]
         return Strip(pieces).crop_extend(left, left + width, self._palette.base)
-
-
-def _clean(words: str) -> str:
-    return words.expandtabs(4).translate(_CONTROLS)
-
-
-_CONTROLS = dict.fromkeys((*range(32), 127), "�")
-"""Nothing that a cluster says may move the cursor of a terminal."""
 
 
 def padded(words: str, width: int) -> str:

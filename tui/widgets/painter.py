@@ -16,7 +16,7 @@ from rich.segment import Segment
 from textual.strip import Strip
 
 from tui.model.change import Key
-from tui.view.cells import Cell, Glyphs
+from tui.view.cells import Cell, Glyphs, clean
 from tui.view.columns import Column, Ink, Order
 from tui.widgets.tones import Palette
 
@@ -24,8 +24,8 @@ WIDE_GAP = 1
 """Columns between two columns."""
 GUTTER = 1
 """Columns left of the first, for marks."""
-KEPT = 400
-"""Painted lines kept."""
+KEPT = 128
+"""Painted lines kept (some 12 KiB each), and as many of those painted before them."""
 Layout = tuple[tuple[Column[Any], int], ...]
 """Columns from left to right, each with its width."""
 
@@ -59,18 +59,19 @@ class Painter:
         self.glyphs = glyphs
         self._window = Window((), 0, 0)
         self._rows: dict[Key, Kept] = {}
+        self._older: dict[Key, Kept] = {}
         self._others: dict[object, Strip] = {}
 
     def look_through(self, window: Window) -> None:
         """Paint for this window from now on."""
         if window != self._window:
             self._window = window
-            self._rows.clear()
+            self._rows, self._older = {}, {}
             self._others.clear()
 
     def row(self, row: Any, over: str, marked: bool, now: float) -> Strip:
         """The line of a row; ``over`` is what lies over its colours: cursor, mark or nothing."""
-        known, second = self._rows.get(row.key), int(now)
+        known, second = self._known(row.key), int(now)
         same = known is not None and known.over == over and known.marked == marked
         if known is not None and same and known.row is row and known.second == second:
             return known.strip
@@ -79,10 +80,20 @@ class Painter:
             known.row, known.second = row, second
             return known.strip
         strip = self._cropped(Strip(self._pieces(cells, over, marked)))
-        if len(self._rows) >= KEPT:
-            self._rows.clear()
-        self._rows[row.key] = Kept(row, second, over, marked, cells, strip)
+        self._keep(Kept(row, second, over, marked, cells, strip))
         return strip
+
+    def _known(self, key: Key) -> Kept | None:
+        found = self._rows.get(key)
+        if found is None and (found := self._older.pop(key, None)) is not None:
+            self._keep(found)
+        return found
+
+    def _keep(self, line: Kept) -> None:
+        """Lines that were not asked for since so many others were are forgotten."""
+        if len(self._rows) >= KEPT:
+            self._rows, self._older = {}, self._rows
+        self._rows[line.row.key] = line
 
     def header(self, order: Order) -> Strip:
         """The titles, with an arrow at the column that sorts."""
@@ -124,6 +135,7 @@ class Painter:
     def _cell(self, cell: Cell, width: int, right: bool, over: str) -> list[Segment]:
         """One cell in exactly ``width`` columns, cut with an ellipsis when it is longer."""
         style = self.palette.style
+        cell = tuple((clean(words), tone) for words, tone in cell)
         used = sum(cell_len(words) for words, _ in cell)
         if used > width:
             words = "".join(words for words, _ in cell)

@@ -10,6 +10,7 @@ import pytest
 from decks import T0, FixedSource, busy_changes, gone, pool, put, sandbox
 from fake_cluster import FakeServer
 from textual.pilot import Pilot
+from textual.widgets import Log
 
 from appliance.kube import errors
 from tui.act.table import ACTIONS
@@ -20,7 +21,7 @@ from tui.screens.deck import DeckScreen
 from tui.screens.dialogs import Ask, Confirm
 from tui.screens.listing import ListScreen
 from tui.screens.one import PARTS, SandboxScreen
-from tui.screens.pages import PageScreen
+from tui.screens.pages import LogScreen, PageScreen
 from tui.screens.prompt import Prompt
 from tui.widgets.lines import Lines, Page
 from tui.widgets.table import LiveTable
@@ -389,7 +390,7 @@ async def test_scale_from_the_command_line_and_with_preview() -> None:
         assert screen(pilot).flashed == "cancelled"
         await keys(pilot, "colon", *"scale +4", "enter")
         assert server.objects[f"{SETS}/py"]["spec"]["replicas"] == 7
-        assert screen(pilot).flashed == "py: 3 → 7"
+        assert screen(pilot).flashed == "py: from 3 to 7"
 
 
 async def test_image_and_restart_make_a_new_revision_of_the_template() -> None:
@@ -626,7 +627,7 @@ async def test_changing_the_image_of_a_running_sandbox() -> None:
         written = server.objects[f"{base}/sandboxes/py-1"]["spec"]
         assert written["template"]["spec"]["containers"] == [{"name": "sandbox", "image": "python:3.13"}]
         assert "templateRef" not in written and written["runtimes"] == [{"name": "agent-runtime"}]
-        assert (screen(pilot).part, "python:3.11 → python:3.13" in screen(pilot).flashed) == ("conditions", True)
+        assert (screen(pilot).part, "from python:3.11 to python:3.13" in screen(pilot).flashed) == ("conditions", True)
 
 
 async def test_a_frame_that_is_due_while_the_deck_ends_is_none() -> None:
@@ -674,3 +675,21 @@ async def test_the_help_is_not_cut(width: int) -> None:
         assert ":sandboxes, :sbx, :sb, :sandbox [FILTER]" in " ".join(page.plain.split())
         if width >= 60:
             assert max(map(len, page.plain.splitlines())) < width
+
+
+async def test_a_log_follows_and_cannot_steer_the_terminal() -> None:
+    """Colours of a program are left out, other escape codes are shown as marks; c copies what arrived."""
+
+    async def lines() -> AsyncIterator[str]:
+        for line in ("\x1b[31mred\x1b[0m", "\x1b[2Jx\ty"):
+            yield line
+
+    async with running() as pilot:
+        pilot.app.push_screen(LogScreen("x log", lines))
+        for _ in range(500):
+            if isinstance(screen(pilot), LogScreen) and "ended" in screen(pilot).crumbs:
+                break
+            await pilot.pause()
+        assert list(screen(pilot).query_one(Log).lines)[:2] == ["red", "?[2Jx   y"]
+        await keys(pilot, "c")
+        assert pilot.app.clipboard.splitlines()[:2] == ["red", "?[2Jx   y"]

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from decks import T0, FixedSource, busy_changes
+from textual.scrollbar import ScrollBar
 
 from tui.app import Deck
 from tui.feed.replay import Player
 from tui.screens.deck import DeckScreen
 from tui.view.cells import ASCII, PLAIN
+from tui.widgets.plain import draw_plain_bars
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = {"wide": (120, 30), "usual": (80, 24), "phone": (40, 20)}
@@ -97,6 +99,21 @@ async def test_no_unicode(tmp_path: Path) -> None:
     compare("ascii", svg, tmp_path)
     words = re.sub(r"<[^>]+>|&#\d+;", "", svg)
     assert words.isascii()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [["1"], ["3"], ["4"], ["3", "question_mark"], ["3", "ctrl+d"], ["2", "ctrl+d"], ["2", "s", "9"], ["3", "t"],
+     ["3", "ctrl+p"], ["3", "ctrl+p", "k"], ["3", "enter"], ["3", "enter", "d"], ["3", "slash", "p"], ["3", "ctrl+w"],
+     ["3", "space", "space", "space", "space", "ctrl+d"]],
+    ids=" ".join,
+)  # fmt: skip
+async def test_nothing_but_ascii_anywhere(keys: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames, scroll bars, palette and dialogs too are ASCII on a terminal without Unicode, also on a small one."""
+    monkeypatch.setattr(ScrollBar, "renderer", ScrollBar.renderer)  # is put back
+    draw_plain_bars()
+    words = re.sub(r"<style.*?</style>|<[^>]+>|&#\d+;", "", await picture(keys, (60, 16), glyphs=ASCII), flags=re.S)
+    assert [one for one in words if not one.isascii()] == []
 
 
 @pytest.mark.parametrize(

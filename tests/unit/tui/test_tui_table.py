@@ -16,7 +16,7 @@ from tui.app import Deck
 from tui.view.cells import UNICODE
 from tui.view.columns import Filter, Order, arrange
 from tui.view.tables import SANDBOX_COLUMNS
-from tui.widgets.painter import Painter, Window
+from tui.widgets.painter import KEPT, Painter, Window
 from tui.widgets.table import LiveTable
 
 PLACE = 500
@@ -103,6 +103,31 @@ def test_the_look_of_a_line_makes_another_line(mark: tuple[str, bool]) -> None:
     assert painter.row(row, *mark, T0) != bare
     assert painter.row(row, "", False, T0) == bare
     assert bare.cell_length == 200
+
+
+def test_what_a_cluster_says_cannot_steer_the_terminal() -> None:
+    """Line ends and escape codes in an object's message are shown as marks, in a line of the right width."""
+    wild = sandbox("py-1", phase="Pending", ready=False, message="one\ntwo \x1b[2J\x9b31m three")
+    painter = Painter(Plain(), UNICODE)  # type: ignore[arg-type]
+    painter.look_through(Window(tuple((column, 40) for column in SANDBOX_COLUMNS), 0, 500))
+    [row] = FixedSource([put(T0, wild)]).world.sandbox_rows()
+    line = painter.row(row, "", False, T0)
+    assert "one?two ?[2J?31m three" in line.text
+    assert line.cell_length == 500 and line.text.isprintable()
+
+
+def test_lines_that_are_out_of_sight_are_forgotten() -> None:
+    """However far one scrolls, no more lines are kept than twice the bound; those still asked for stay the same."""
+    source = FixedSource([put(T0, sandbox(f"py-{n:04}")) for n in range(5 * KEPT)])
+    painter = Painter(Plain(), UNICODE)  # type: ignore[arg-type]
+    painter.look_through(Window(tuple((column, 12) for column in SANDBOX_COLUMNS), 0, 200))
+    first, *others = source.world.sandbox_rows()
+    strip = painter.row(first, "", False, T0)
+    for row in others:
+        painter.row(row, "", False, T0)
+        assert painter.row(first, "", False, T0) is strip
+        assert len(painter._rows) + len(painter._older) <= 2 * KEPT
+    assert others[0].key not in painter._rows and others[0].key not in painter._older
 
 
 @pytest.mark.parametrize(
