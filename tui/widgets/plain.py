@@ -13,7 +13,7 @@ CSS = """
 Deck.-ascii Confirm > Vertical { border: ascii $error; }
 Deck.-ascii Ask > Vertical { border: ascii $primary; }
 Deck.-ascii SearchIcon { display: none; }
-Deck.-ascii CommandPalette #--input, Deck.-ascii CommandPalette #--results { border: none; }
+Deck.-ascii CommandPalette #--input, Deck.-ascii CommandPalette CommandList { border: none; }
 Deck.-ascii CommandPalette LoadingIndicator { display: none; }
 """
 """In force while the application has the class ``-ascii``."""

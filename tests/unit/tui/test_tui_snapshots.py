@@ -6,6 +6,7 @@ before committing it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from pathlib import Path
@@ -112,8 +113,27 @@ async def test_nothing_but_ascii_anywhere(keys: list[str], monkeypatch: pytest.M
     """Frames, scroll bars, palette and dialogs too are ASCII on a terminal without Unicode, also on a small one."""
     monkeypatch.setattr(ScrollBar, "renderer", ScrollBar.renderer)  # is put back
     draw_plain_bars()
-    words = re.sub(r"<style.*?</style>|<[^>]+>|&#\d+;", "", await picture(keys, (60, 16), glyphs=ASCII), flags=re.S)
-    assert [one for one in words if not one.isascii()] == []
+    assert beyond_ascii(await picture(keys, (60, 16), glyphs=ASCII)) == []
+
+
+async def test_the_palette_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its list open, which takes it a moment."""
+    monkeypatch.setattr(ScrollBar, "renderer", ScrollBar.renderer)
+    draw_plain_bars()
+    deck = Deck(FixedSource(busy_changes()), clock_paused=True, glyphs=ASCII)
+    async with deck.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+p")
+        async with asyncio.timeout(60):
+            while not deck.screen.query("CommandList.--visible") or deck.screen.query("CommandList.--populating"):
+                await pilot.pause(0.05)
+        await pilot.pause()
+        assert beyond_ascii(deck.export_screenshot()) == []
+
+
+def beyond_ascii(svg: str) -> list[str]:
+    """The characters of a picture that are none of ASCII."""
+    words = re.sub(r"<style.*?</style>|<[^>]+>|&#\d+;", "", svg, flags=re.S)
+    return [one for one in words if not one.isascii()]
 
 
 @pytest.mark.parametrize(
