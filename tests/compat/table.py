@@ -76,6 +76,14 @@ def lost(before: Cells, now: Cells, pinned: dict[str, str]) -> bool:
     return bool(regressions(before, own))
 
 
+def arranged(cells: Cells) -> Cells:
+    """The cells by client and release as the table has them."""
+    clients = [client for section in SECTIONS.values() for client in section if client in cells]
+    return {
+        client: {version: cells[client][version] for version in sorted(cells[client], key=order)} for client in clients
+    }
+
+
 def render(cells: Cells) -> str:
     """The tables and their footnotes."""
     notes: list[str] = []
@@ -127,8 +135,8 @@ def summary(cells: Cells) -> str:
 
 
 def write(cells: Cells) -> None:
-    """Keep the results and write both documents from them."""
-    RESULTS.write_text(json.dumps(cells, indent=1, ensure_ascii=False) + "\n")
+    """Keep the results, in the order of the table whatever was run first, and write both documents from them."""
+    RESULTS.write_text(json.dumps(arranged(cells), indent=1, ensure_ascii=False) + "\n")
     page = PAGE.read_text()
     PAGE.write_text(_between(page, render(cells)))
     README.write_text(_between(README.read_text(), summary(cells)))
