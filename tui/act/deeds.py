@@ -50,8 +50,8 @@ def _kill(rows: Sequence[Any]) -> tuple[str, str]:
         parts.append(f"{_they(claimed, rows)} in use: work inside is lost")
     if members:
         parts.append(f"{_they(members, rows)} in a pool, which makes {'another' if members == 1 else 'new ones'}")
-    what = "sandbox" if len(rows) == 1 else "sandboxes"
-    return f"Kill {what} {names(rows)}?", "; ".join(parts) + "."
+    question = f"Kill sandbox {names(rows)}?" if len(rows) == 1 else f"Kill sandboxes: {names(rows)}?"
+    return question, "; ".join(parts) + "."
 
 
 def _they(count: int, rows: Sequence[Any]) -> str:

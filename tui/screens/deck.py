@@ -30,9 +30,10 @@ class DeckScreen(Screen[None]):
     """Base of the screens; subclasses give ``body`` and ``paint_body``."""
 
     name_of: ClassVar[str] = ""
-    CSS = """
+    DEFAULT_CSS = """
     DeckScreen { layout: vertical; }
     DeckScreen .bar { height: 1; background: $surface; }
+    DeckScreen #keys { dock: bottom; }
     DeckScreen #flash { height: 1; display: none; }
     DeckScreen #flash.-open { display: block; }
     """

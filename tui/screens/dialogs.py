@@ -26,8 +26,8 @@ CSS = """
 """
 
 
-BUTTON = 12
-"""Least width of a button."""
+BUTTON = 10
+"""Least width of a label: two buttons fit on 40 columns."""
 
 
 def _filling(label: str) -> str:

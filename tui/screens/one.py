@@ -86,11 +86,19 @@ class SandboxScreen(PageKeys, DeckScreen):
         if self.key not in self.deck.source.world.sandboxes:
             lines.append(text(" It is gone; this is how it was last seen.", "bad"))
         head.show([*lines, ()])
-        names: list[Piece] = []
-        for part in PARTS:
-            names += [(f" {part} ", "cursor" if part == self.part else "dim"), (" ", "")]
-        self.query_one("#parts", Lines).show([tuple(names)])
+        self.query_one("#parts", Lines).show([self._names()])
         self.query_one(Page).show(self._lines(row, now))
+
+    def _names(self) -> Cell:
+        """The parts; where they do not fit the chosen one comes first, so that it is seen and what tab leads to."""
+        parts: Sequence[str] = PARTS
+        place = PARTS.index(self.part)
+        if sum(len(part) + 3 for part in PARTS) > self.size.width:
+            parts = PARTS[place:] + PARTS[:place]
+        names: list[Piece] = []
+        for part in parts:
+            names += [(f" {part} ", "cursor" if part == self.part else "dim"), (" ", "")]
+        return tuple(names)
 
     def _lines(self, row: SandboxRow, now: float) -> list[Cell]:
         world = self.deck.source.world

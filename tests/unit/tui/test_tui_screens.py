@@ -83,7 +83,7 @@ async def test_numbers_go_to_the_four_screens_and_escape_comes_back() -> None:
 
 async def test_the_cursor_stays_on_its_object() -> None:
     """Rows inserted and removed above it move the line, not the object under the cursor, nor its height."""
-    async with running(size=(100, 12)) as pilot:
+    async with running(size=(100, 11)) as pilot:
         await keys(pilot, "3", "j", "j", "j", "j", "j", "j", "j")
         live = screen(pilot).live
         key, height = live.cursor_key, live._cursor - live.scroll_y
@@ -341,7 +341,7 @@ async def test_bulk_kill_of_what_is_marked() -> None:
     server, source = cluster_with(*(sandbox(f"py-{index}", claimed=T0 - 9) for index in range(5)))
     async with running(source) as pilot:
         await keys(pilot, "3", "space", "space", "space", "ctrl+d")
-        assert "Kill sandboxes 3 (py-0, py-1, py-2)?" in screen(pilot).question
+        assert "Kill sandboxes: 3 (py-0, py-1, py-2)?" in screen(pilot).question
         await keys(pilot, "tab", "enter")
         assert screen(pilot).flashed == "Kill: 3 done"
         assert sorted(path.rsplit("/", 1)[1] for path in server.objects) == ["py-3", "py-4"]
