@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import ssl
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,12 +15,13 @@ from pathlib import Path
 
 from appliance import __version__
 from appliance.api.labels import IMAGE_PROGRAM
-from appliance.image import oci, tree
+from appliance.image import authorities, oci, tree
 from appliance.image.bom import bill
 
 HOME = IMAGE_PROGRAM.rpartition("/")[0]
 USER = 65532
-CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+AUTHORITIES = authorities.BUNDLE.rpartition("/")[0]
+"""Where OpenSSL looks an authority up; see :mod:`authorities`."""
 _SYSTEM = {
     "etc/passwd": f"root:x:0:0:root:/root:/sbin/nologin\nappliance:x:{USER}:{USER}:appliance:/tmp:/sbin/nologin\n",
     "etc/group": f"root:x:0:\nappliance:x:{USER}:\n",
@@ -69,7 +69,8 @@ def site() -> Path:
 def _layers(target: Path) -> list[oci.Layer]:
     """Split the tree; ``build`` in the last layer identifies all of them, for those who copy the tree."""
     base = {**_files(target, "lib"), **{name: text.encode() for name, text in _SYSTEM.items()}}
-    base |= {CERTIFICATES[1:]: _certificates(), "tmp": None}
+    base |= {authorities.BUNDLE[1:]: (trusted := authorities.bundle()), "tmp": None}
+    base |= {f"{AUTHORITIES[1:]}/{name}": pem for name, pem in authorities.hashed(trusted).items()}
     layers = [
         oci.layer(base, "loader, libc, libraries, certificates"),
         oci.layer({**_files(target, "python"), **_files(target, "bin")}, f"CPython {platform.python_version()}"),
@@ -88,22 +89,12 @@ def _files(target: Path, part: str) -> dict[str, Path | bytes | None]:
     return {f"{HOME[1:]}/{path.relative_to(target)}": path for path in (target / part).rglob("*") if path.is_file()}
 
 
-def _certificates() -> bytes:
-    """The authorities this machine trusts, else those that the Python libraries carry."""
-    for candidate in (CERTIFICATES, ssl.get_default_verify_paths().cafile):
-        if candidate and Path(candidate).is_file():
-            return Path(candidate).read_bytes()
-    import certifi
-
-    return Path(certifi.where()).read_bytes()
-
-
 def _settings() -> dict[str, object]:
     return {
         "Entrypoint": [IMAGE_PROGRAM],
         "User": f"{USER}:{USER}",
         "WorkingDir": "/tmp",
-        "Env": [f"PATH={HOME}:{HOME}/bin:/usr/bin:/bin", f"SSL_CERT_FILE={CERTIFICATES}", "LANG=C.UTF-8", "HOME=/tmp"],
+        "Env": [f"PATH={HOME}:{HOME}/bin:/usr/bin:/bin", f"SSL_CERT_DIR={AUTHORITIES}", "LANG=C.UTF-8", "HOME=/tmp"],
         "Labels": {
             "org.opencontainers.image.title": "appliance",
             "org.opencontainers.image.version": __version__,

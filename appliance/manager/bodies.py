@@ -16,9 +16,9 @@ from appliance.manager.errors import from_validation
 
 
 class Body(BaseModel):
-    """Base of all: strict, camelCase, unknown fields ignored."""
+    """Base of all: strict, camelCase, unknown fields ignored; the checker of each is made when it is first needed."""
 
-    model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="ignore")
+    model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="ignore", defer_build=True)
 
 
 class AutoResume(Body):

@@ -88,14 +88,16 @@ def image_report(archive: Path) -> str:
         root = Path(work, "root")
         if not (child := os.fork()):  # the layers must not count as this process's memory
             _unpack(archive, root)
+            Path(work, "environment").write_text(json.dumps(_environment(archive)))
             os._exit(0)
         os.waitpid(child, 0)
         enter = ["/usr/sbin/chroot", str(root)]
         commands = {"image: --version": [*enter, f"{HOME}/appliance", "--version"]}
         for role, module in ROLES.items():
             commands[f"image: {role}"] = [*enter, f"{HOME}/bin/python3", "-I", "-c", _IMAGE_CODE, module]
+        environment = json.loads(Path(work, "environment").read_text())
         best = {
-            name: min((_run(command, work, {"HOME": "/tmp"}) for _ in range(3)), key=_cpu)
+            name: min((_run(command, work, environment) for _ in range(3)), key=_cpu)
             for name, command in commands.items()
         }
     return _table(list(best.items()))
@@ -106,6 +108,13 @@ def _unpack(archive: Path, root: Path) -> None:
         for layer in json.load(_member(tar, "manifest.json"))[0]["Layers"]:
             with tarfile.open(fileobj=io.BytesIO(_member(tar, layer).read())) as inner:
                 inner.extractall(root, filter="tar")
+
+
+def _environment(archive: Path) -> dict[str, str]:
+    """What the image sets for its processes."""
+    with tarfile.open(archive) as tar:
+        config = json.load(_member(tar, json.load(_member(tar, "manifest.json"))[0]["Config"]))
+    return dict(entry.split("=", 1) for entry in config["config"]["Env"])
 
 
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:

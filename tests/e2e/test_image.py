@@ -133,6 +133,8 @@ def test_the_bill_of_materials_names_what_is_inside(root: Path, settings: dict[s
     names = {component["name"] for component in bill["components"]}
     assert {"cpython", "aiohttp", "libc.so.6"} <= names
     assert (root / "etc/ssl/certs/ca-certificates.crt").stat().st_size > 10_000
+    directory = root / dict(entry.split("=", 1) for entry in settings["Env"])["SSL_CERT_DIR"].lstrip("/")
+    assert len([path for path in directory.iterdir() if re.fullmatch(r"[0-9a-f]{8}\.\d", path.name)]) > 50
 
 
 def layers(archive: Path) -> list[str]:
