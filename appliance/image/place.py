@@ -105,10 +105,13 @@ def run(check: bool, once: bool, wait: bool = False) -> int:
     if wait:
         return _awaited(source, workspace)
     ending = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # as pid 1 a signal without a handler would be dropped
-    place(source, workspace)
-    sys.stdout.write(f"runtime placed in {workspace}\n")
-    sys.stdout.flush()
-    if not once:
-        signal.sigwait(ending)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # as pid 1 a signal without a handler would be dropped
+    try:
+        place(source, workspace)
+        sys.stdout.write(f"runtime placed in {workspace}\n")
+        sys.stdout.flush()
+        if not once:
+            signal.sigwait(ending)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return 0
