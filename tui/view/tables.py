@@ -190,7 +190,7 @@ CLAIM_COLUMNS: tuple[Column[ClaimRow], ...] = (
     Column("how", "FROM", 7, lambda r, i: text(r.how), lambda r: r.how, "F", rank=3),
     Column("age", "AGE", 5, lambda r, i: text(span(i.now - r.started)), lambda r: -r.started, "A", True, 1),
     Column("took", "TOOK", 7, _took, lambda r: r.seconds, "L", True, 0, False, True),
-    Column("bar", "SPENT ON", 9, _bar, lambda r: r.seconds, rank=1, grow=True, most=24),
+    Column("bar", "SPENT ON", 9, _bar, lambda r: r.seconds, rank=1, grow=True, most=12),
     Column("slowest", "MOSTLY", 6, _slowest, lambda r: max(r.stages), rank=4),
     Column("cause", "CAUSE", 19, lambda r, i: text(r.cause, "dim"), lambda r: r.cause, "C", rank=1, grow=True),
 )
