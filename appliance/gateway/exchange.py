@@ -343,8 +343,6 @@ class Exchange:
     def response_head(self, head: ResponseHead, *, delimited: bool, decoded: bool) -> bytes:
         """The final head for the client; ``delimited``: it can find the end of the body without our closing."""
         self.responded = True
-        if self._receipt is not None:
-            self._settle(delivered=not self.client.gone())
         self.keep_alive = self.keep_alive and delimited and not decoded and not self._hub.draining
         self._hub.stats.answered(self.kind, head.status)
         if not self.keep_alive:
@@ -358,6 +356,11 @@ class Exchange:
         receipt, self._receipt = self._receipt, None
         if receipt is not None and self._hub.on_receipt is not None:
             self._hub.on_receipt(receipt, delivered)
+
+    def completing(self) -> None:
+        """What is sent next makes the answer whole: a client that has left by now is not told what it says."""
+        if self._receipt is not None:
+            self._settle(delivered=not self.client.gone())
 
     def response_done(self) -> None:
         """The last byte of the answer was passed on; the upstream has let go of us already."""

@@ -164,6 +164,7 @@ class Upstream(asyncio.Protocol):
         )
         self._head = head
         if body is None:
+            exchange.completing()
             exchange.client.send(first)
             self._finish(clean=not rest)
         elif rest:
@@ -186,6 +187,8 @@ class Upstream(asyncio.Protocol):
         if isinstance(body, ChunkedBody) and body.payload is not None:
             piece = b"".join(body.payload)
             body.payload.clear()
+        if body.done:
+            exchange.completing()
         exchange.client.send(first + piece if first else piece)
         if body.done:
             self._finish(clean=clean)
@@ -215,6 +218,7 @@ class Upstream(asyncio.Protocol):
         """The answer is complete; ``clean``: nothing came after its end."""
         exchange, head = self._exchange(), self._head
         assert head is not None
+        exchange.completing()  # where only the upstream's end shows that the answer is whole
         self._detach()
         if not (clean and exchange.request_done and head.reusable and self._keep(exchange)):
             self.transport.abort()

@@ -2,11 +2,11 @@
 
 A claim that is cancelled cleans up after itself (``claims/engine.py``), and a client that leaves cancels its request.
 What remains is the moment between the end of the claim and the last look at the client's connection. For that the
-gateway numbers requests and says, once for each number, whether the client was still there when the answer was
-written; the create says, before it answers, which sandbox the number stands for. Either may come first.
+gateway numbers requests and says, once for each number, whether the client was still there when the last of the answer
+was written; the create says, before it answers, which sandbox the number stands for. Either may come first.
 
-The same moment closes the create's pledge (``claims/pledges.py``): right before the answer's first byte is written, so
-that a manager that is killed while an answer is on its way to the gateway leaves nothing that nobody was told of.
+The same moment closes the create's pledge (``claims/pledges.py``): right before the answer is whole, so that a manager
+that is killed while an answer is on its way to the gateway leaves nothing that nobody was told of.
 
 A create that is marked by an ``Idempotency-Key`` takes no part: its client comes back and asks for the same sandbox.
 """
