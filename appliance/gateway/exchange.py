@@ -121,7 +121,7 @@ class Exchange:
             return
         answer = self._hub.routes.resolve(target.sandbox_id, target.port)
         known = answer is not Refusal.NOT_FOUND
-        if (not known or _liveness(target)) and self._hub.may_ask(target.sandbox_id, known=known):
+        if (not isinstance(answer, Route) or _liveness(target)) and self._hub.may_ask(target.sandbox_id, known=known):
             self._task = self._hub.loop.create_task(self._guarded(lambda: self._refreshed(target)))
         else:
             self._decided(target, answer)

@@ -74,7 +74,8 @@ class Routes(Protocol):
         """Learn from the cluster what is true of one sandbox now; ``resolve`` answers by it afterwards. Never raises.
 
         With several gateways, each one's memory is a moment behind the others' writes. The gateway asks where that
-        moment matters: for ids it does not know, and for ``GET /health``, by which clients tell who is alive.
+        moment matters: before it refuses a request, since the sandbox may just have been made or resumed elsewhere, and
+        for ``GET /health``, by which clients tell who is alive.
         """
         ...
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from appliance.gateway.routes import Refusal
+
 ID = "iabcdefghij0123456789"
 
 
@@ -118,6 +122,18 @@ async def test_an_id_made_elsewhere_a_moment_ago_is_asked_for(world, echo_handle
     await world.start()
     assert (await world.ask(f"GET / HTTP/1.1\n{address}"))[0] == 200
     assert world.routes.refreshed == [ID]
+
+
+@pytest.mark.parametrize("refusal", [Refusal.PAUSED, Refusal.TRANSITIONING, Refusal.PAUSED_RESUMABLE])
+async def test_a_sandbox_that_another_gateway_has_just_resumed_is_not_refused(world, echo_handler, address, refusal):
+    """What memory says of it is a moment old: the cluster is asked before the request is turned away or wakes it."""
+    await world.serve(echo_handler)
+    route = world.routes.table[ID, 8000]
+    world.routes.table[ID, 8000] = refusal
+    world.routes.on_refresh = lambda: world.routes.table.__setitem__((ID, 8000), route)
+    await world.start()
+    assert (await world.ask(f"GET / HTTP/1.1\n{address}"))[0] == 200
+    assert (world.routes.refreshed, world.routes.wakes) == ([ID], 0)
 
 
 async def test_an_id_that_nobody_knows_is_asked_for_once_a_second(world, address):
