@@ -24,6 +24,10 @@ MAX_SANDBOXES = 2000
 """Sandboxes remembered; the one that changed longest ago goes first."""
 MAX_MESSAGE = 4096
 """Characters of one line."""
+MAX_TEXT = 64 * 1024 * 1024
+"""Characters of all lines together; beyond that the sandbox that changed longest ago goes, as above."""
+LINE_COST = 400
+"""What a line takes beside its text, in the same measure."""
 RETENTION = timedelta(hours=1)
 """How long an ended sandbox's lines can be read."""
 
@@ -55,6 +59,7 @@ class Journal:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._records: OrderedDict[str, Record] = OrderedDict()
+        self._text = 0
 
     def find(self, sandbox_id: str) -> Record | None:
         """The record of a living sandbox, or of one that ended a short while ago."""
@@ -100,8 +105,10 @@ class Journal:
     def restore(self, sandbox_id: str, record: Record) -> None:
         """Take over what an earlier manager knew of a sandbox; it counts as the newest."""
         if not self._forgotten(record):
+            self._text -= _cost(known.lines) if (known := self._records.pop(sandbox_id, None)) else 0
             self._records[sandbox_id] = record
-            self._records.move_to_end(sandbox_id)
+            self._text += _cost(record.lines)
+            self._bound()
 
     def settle(self, living: Collection[str]) -> None:
         """Sandboxes that were restored and are not among the ``living`` ids ended while nobody watched."""
@@ -124,14 +131,26 @@ class Journal:
         record = self._records.get(entry.sandbox_id)
         if record is None:
             record = self._records[entry.sandbox_id] = Record(entry.sandbox.namespace, entry.template)
-            while len(self._records) > MAX_SANDBOXES:
-                self._records.popitem(last=False)
+            self._bound()
         return record
 
     def _write(self, sandbox_id: str, record: Record, lines: Iterable[Line]) -> None:
+        before = _cost(record.lines)
         record.lines.extend(lines)
         if sandbox_id in self._records:
             self._records.move_to_end(sandbox_id)
+            self._text += _cost(record.lines) - before
+            self._bound()
+
+    def _bound(self) -> None:
+        """Forget whole sandboxes, but never the one that changed last."""
+        while len(self._records) > MAX_SANDBOXES or (self._text > MAX_TEXT and len(self._records) > 1):
+            _, oldest = self._records.popitem(last=False)
+            self._text -= _cost(oldest.lines)
+
+
+def _cost(lines: Iterable[Line]) -> int:
+    return sum(len(line.message) + LINE_COST for line in lines)
 
 
 def _facts(entry: Entry) -> dict[str, str]:

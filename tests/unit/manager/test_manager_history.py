@@ -1,6 +1,7 @@
 """Logs and metrics: what is kept of a sandbox, in which form it is told, for how long, and to whom."""
 
 import json
+from collections import deque
 from datetime import timedelta
 from typing import Any
 
@@ -138,6 +139,23 @@ async def test_the_journal_is_bounded(world: Any, monkeypatch: pytest.MonkeyPatc
     book.add(made[2], [Line(times.now(), str(number)) for number in range(journal.KEPT + 5)])
     record = book.find(made[2])
     assert record is not None and len(record.lines) == journal.KEPT
+
+
+async def test_what_all_sandboxes_have_written_together_is_bounded(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it the sandbox that changed longest ago is forgotten whole; the one that writes keeps its own lines."""
+    made = [(await world.create())["sandboxID"] for _ in range(3)]
+    book = Journal(world.clock.now)
+    for one in made:
+        book.moved(world.roster.get(one), None, Run.RUNNING)
+    line = Line(times.now(), "x" * 1000)
+    monkeypatch.setattr(journal, "MAX_TEXT", 10 * (1000 + journal.LINE_COST) + 900)  # and two lines of creation
+    book.add(made[1], [line] * 4)
+    book.add(made[2], [line] * 4)
+    assert [book.find(one) is not None for one in made] == [True, True, True]
+    book.add(made[2], [line] * 2)
+    assert [book.find(one) is not None for one in made] == [False, True, True]
+    book.restore(made[0], journal.Record("default", "t", deque([line] * 9)))
+    assert [book.find(one) is not None for one in made] == [True, False, False]
 
 
 def test_selection_keeps_the_order_of_time() -> None:
