@@ -37,34 +37,6 @@ export PATH="$ROOT/.venv-test/bin:$PATH" PYTHONPATH="$ROOT" VIRTUAL_ENV="$ROOT/.
 
 step() { say; say "== $*"; }
 
-# Unit tests need nothing but Python: they run while the rest is checked, installed and built. With arguments for pytest
-# there is one run of it.
-unit='' rest=()
-if [ $# -eq 0 ] && [ "$scope" != fast ]; then
-    unit_log=$(mktemp)
-    trap 'kill $unit 2>/dev/null || :; rm -f "$unit_log"' EXIT
-    python -m pytest tests/unit >"$unit_log" 2>&1 &
-    unit=$! rest=(--ignore=tests/unit)
-fi
-
-# run_tests ARG…: wait for the unit tests, measure, run the other tests; fails if either failed.
-run_tests() {
-    local unit_status=0 status=0
-    if [ -n "$unit" ]; then
-        step "unit tests, which ran meanwhile"
-        wait "$unit" || unit_status=$?
-        unit=''
-        cat "$unit_log"
-    fi
-    step "starts of the file and of its image"
-    "$(find_python)" "$ROOT/packaging/pyz/measure.py" "$APPLIANCE_TEST_PYZ" | tee "$ROOT/dist/startup.txt"
-    "$(find_python)" "$ROOT/packaging/pyz/measure.py" --image "$APPLIANCE_TEST_IMAGE" | tee "$ROOT/dist/startup-image.txt"
-    step "contract and end-to-end tests"
-    python -m pytest "${rest[@]}" "$@" || status=$?
-    [ "$unit_status" = 0 ] || die "unit tests failed, see above"
-    exit "$status"
-}
-
 step "lint"
 ruff check .
 ruff format --check .
@@ -89,11 +61,12 @@ locked_npm "$APPLIANCE_TEST_VITE" "$ROOT/tests/e2e/vite"
 export APPLIANCE_TEST_JS APPLIANCE_TEST_VITE
 step "the single file"
 APPLIANCE_TEST_PYZ="$ROOT/dist/appliance.pyz"
-packaging/build.sh -o "$APPLIANCE_TEST_PYZ" --no-table --check
+packaging/build.sh -o "$APPLIANCE_TEST_PYZ" --check
 export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK APPLIANCE_TEST_PYZ
 step "its container image, and what takes it"
 APPLIANCE_TEST_IMAGE="$ROOT/dist/appliance.tar"
 "$(find_python)" "$APPLIANCE_TEST_PYZ" image build -o "$APPLIANCE_TEST_IMAGE"
+"$(find_python)" "$ROOT/packaging/pyz/measure.py" --image "$APPLIANCE_TEST_IMAGE" | tee "$ROOT/dist/startup-image.txt"
 APPLIANCE_TEST_CRANE=$("$ROOT/packaging/go-tools.sh" crane)
 APPLIANCE_TEST_DOCKERD=$("$ROOT/packaging/docker-engine.sh")
 export APPLIANCE_TEST_IMAGE APPLIANCE_TEST_CRANE APPLIANCE_TEST_DOCKERD
@@ -117,6 +90,8 @@ if [ "$scope" = all ]; then
         APPLIANCE_TEST_COMPAT=$("$ROOT/packaging/compat.sh" --install)
         export APPLIANCE_TEST_COMPAT
     fi
-    run_tests -m "(${node:+realnode or }not realnode) and (${compat:+compat or }not compat)" "$@"
+    step "unit, contract and end-to-end tests, on the embedded cluster and on a real API server"
+    exec python -m pytest -m "(${node:+realnode or }not realnode) and (${compat:+compat or }not compat)" "$@"
 fi
-run_tests -m "not realkube and not realnode and not compat and not helm and not debian" "$@"
+step "unit, contract and end-to-end tests"
+exec python -m pytest -m "not realkube and not realnode and not compat and not helm and not debian" "$@"
