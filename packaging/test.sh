@@ -5,8 +5,8 @@
 #   packaging/test.sh --all      the same, the contract tests and claims at scale against a real etcd and kube-apiserver, Helm,
 #                                Debian roots; the Kubernetes programs and Helm are built first (about 20 minutes, once;
 #                                KUBEBUILDER_ASSETS with the programs saves most of that)
-#   packaging/test.sh --node     all of that, and the roles as pods on a real node (8 minutes more)
-#   packaging/test.sh --compat   all of --all, and every pinned client release against a box (under 4 minutes more)
+#   packaging/test.sh --node     all of that, and the roles as pods on a real node (5 minutes more)
+#   packaging/test.sh --compat   all of --all, and every pinned client release against a box (3 minutes more)
 #   packaging/test.sh --fast     lint, types, contracts and unit tests only
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
