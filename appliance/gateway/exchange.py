@@ -163,8 +163,12 @@ class Exchange:
         if isinstance(answer, Route):
             self._routed(target, answer)
         else:
-            again = Refusal.TRANSITIONING if answer is Refusal.PAUSED_RESUMABLE else answer
-            self.refuse(errors.refused(again, target.sandbox_id))
+            self._refuse_awake(answer, target)
+
+    def _refuse_awake(self, answer: Refusal, target: SandboxTarget) -> None:
+        """Refuse without waking: a sandbox that could be woken is between two states."""
+        between = Refusal.TRANSITIONING if answer is Refusal.PAUSED_RESUMABLE else answer
+        self.refuse(errors.refused(between, target.sandbox_id))
 
     def _routed(self, target: SandboxTarget, route: Route) -> None:
         request = self.request
@@ -311,8 +315,7 @@ class Exchange:
         if not self.responded and isinstance(target, SandboxTarget):
             answer = self._hub.routes.resolve(target.sandbox_id, target.port)
             if not isinstance(answer, Route):
-                lost = Refusal.TRANSITIONING if answer is Refusal.PAUSED_RESUMABLE else answer
-                self.refuse(errors.refused(lost, target.sandbox_id))
+                self._refuse_awake(answer, target)
                 return
         self.client.abort()
         self.cancel()

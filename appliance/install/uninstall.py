@@ -103,7 +103,7 @@ async def _await_definitions(cluster: Cluster, documents: list[dict[str, Any]]) 
     """
     end = time.monotonic() + ENDING
     looks = 0
-    while left := [document for document in documents if await _still_there(cluster, document)]:
+    while left := [document for document in documents if await _live(cluster, document)]:
         if time.monotonic() > end:
             names = ", ".join(label(document) for document in left)
             raise RuntimeError(
@@ -118,13 +118,12 @@ async def _await_definitions(cluster: Cluster, documents: list[dict[str, Any]]) 
         await asyncio.sleep(_LOOK)
 
 
-async def _still_there(cluster: Cluster, document: dict[str, Any]) -> bool:
+async def _live(cluster: Cluster, document: dict[str, Any]) -> dict[str, Any] | None:
     kind, namespace, name = place_of(document)
     try:
-        await cluster.get(kind, namespace, name, type=dict[str, Any])
+        return await cluster.get(kind, namespace, name, type=dict[str, Any])
     except NotFound:
-        return False
-    return True
+        return None
 
 
 async def _end_sandboxes(cluster: Cluster, say: Callable[[str], None]) -> None:
@@ -147,13 +146,12 @@ async def _end_sandboxes(cluster: Cluster, say: Callable[[str], None]) -> None:
 
 
 async def _present(cluster: Cluster, document: dict[str, Any]) -> bool:
-    kind, namespace, name = place_of(document)
     try:
-        live = await cluster.get(kind, namespace, name, type=dict[str, Any])
-    except NotFound:
-        return False
+        live = await _live(cluster, document)
     except ApiError as error:
         raise RuntimeError(f"{label(document)}: {explained(error)}") from error
+    if live is None:
+        return False
     notes = live["metadata"].get("annotations") or {}
     if release := notes.get("meta.helm.sh/release-name"):
         place = notes.get("meta.helm.sh/release-namespace", "default")

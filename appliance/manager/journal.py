@@ -105,7 +105,8 @@ class Journal:
     def restore(self, sandbox_id: str, record: Record) -> None:
         """Take over what an earlier manager knew of a sandbox; it counts as the newest."""
         if not self._forgotten(record):
-            self._text -= _cost(known.lines) if (known := self._records.pop(sandbox_id, None)) else 0
+            if sandbox_id in self._records:
+                self._forget(sandbox_id)
             self._records[sandbox_id] = record
             self._text += _cost(record.lines)
             self._bound()
@@ -145,8 +146,10 @@ class Journal:
     def _bound(self) -> None:
         """Forget whole sandboxes, but never the one that changed last."""
         while len(self._records) > MAX_SANDBOXES or (self._text > MAX_TEXT and len(self._records) > 1):
-            _, oldest = self._records.popitem(last=False)
-            self._text -= _cost(oldest.lines)
+            self._forget(next(iter(self._records)))
+
+    def _forget(self, sandbox_id: str) -> None:
+        self._text -= _cost(self._records.pop(sandbox_id).lines)
 
 
 def _cost(lines: Iterable[Line]) -> int:

@@ -490,9 +490,8 @@ async def test_reset_cuts_streams_by_rst_and_then_answers_502(world, address):
     assert not bystander.reader.at_eof()
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_request_without_an_answer_is_told_that_its_sandbox_is_gone(world, address, method):
-    """Killed while a request waits, its body half sent: 502 as for the next one, and no connection or task stays."""
+async def silent(world):
+    """The gateway, a client of it and the event of a request's arrival at a sandbox that never answers."""
     arrived = asyncio.Event()
 
     async def handler(peer):
@@ -503,6 +502,13 @@ async def test_a_request_without_an_answer_is_told_that_its_sandbox_is_gone(worl
     await world.serve(handler)
     gateway = await world.start()
     client = await world.connect()
+    return gateway, client, arrived
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_request_without_an_answer_is_told_that_its_sandbox_is_gone(world, address, method):
+    """Killed while a request waits, its body half sent: 502 as for the next one, and no connection or task stays."""
+    gateway, client, arrived = await silent(world)
     length, half = (["Content-Length: 100"], b"half") if method == "POST" else ([], b"")
     await client.send(request(f"{method} /health HTTP/1.1", address, *length) + half)
     await arrived.wait()
@@ -519,16 +525,7 @@ async def test_a_request_without_an_answer_is_told_that_its_sandbox_is_gone(worl
 
 async def test_reset_of_a_sandbox_that_is_still_routed_cuts_its_requests(world, address):
     """Whoever resets without taking the route away means the connections."""
-    arrived = asyncio.Event()
-
-    async def handler(peer):
-        await peer.head()
-        arrived.set()
-        await peer.rest()
-
-    await world.serve(handler)
-    gateway = await world.start()
-    client = await world.connect()
+    gateway, client, arrived = await silent(world)
     await client.send(request("GET / HTTP/1.1", address))
     await arrived.wait()
     assert gateway.reset(ID) == 1
