@@ -71,7 +71,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def count(text: str) -> int:
-    """A number of sandboxes; the type of ``--pool``."""
+    """A whole number; the type of ``--pool`` and other flags that count."""
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of sandboxes (0 or more)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number (0 or more)")
     return int(text)
