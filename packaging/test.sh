@@ -2,23 +2,20 @@
 # Every check there is: lint, types, import contracts, unit, contract, end to end on a real one-box cloud with the real
 # SDKs. Installs what it needs. Arguments after the options go to pytest.
 #   packaging/test.sh            everything that runs here within 15 minutes on a new machine
-#   packaging/test.sh --all      the same, the contract tests and claims at scale against a real etcd and kube-apiserver, Helm,
-#                                Debian roots; the Kubernetes programs and Helm are built first (about 20 minutes, once;
-#                                KUBEBUILDER_ASSETS with the programs saves most of that)
-#   packaging/test.sh --node     all of that, and the roles as pods on a real node (5 minutes more)
-#   packaging/test.sh --compat   all of --all, and every pinned client release against a box (3 minutes more)
+#   packaging/test.sh --all      the same, the contract tests and claims at scale against a real etcd and kube-apiserver, the roles as
+#                                pods on a real node, every pinned client release against a box, Helm, Debian roots; the Kubernetes
+#                                programs and Helm are built first (about 20 minutes, once; KUBEBUILDER_ASSETS with the programs saves
+#                                most of that)
 #   packaging/test.sh --fast     lint, types, contracts and unit tests only
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$ROOT/packaging/lib.sh"
 cd "$ROOT"
 
-scope=normal node='' compat=''
+scope=normal
 while [ $# -gt 0 ]; do
     case $1 in
     --all) scope=all ;;
-    --node) scope=all node=1 ;;
-    --compat) scope=all compat=1 ;;
     --fast) scope=fast ;;
     *) break ;;
     esac
@@ -36,6 +33,67 @@ locked_venv "$ROOT/.venv-test" "$ROOT/packaging/requirements-test.lock"
 export PATH="$ROOT/.venv-test/bin:$PATH" PYTHONPATH="$ROOT" VIRTUAL_ENV="$ROOT/.venv-test"
 
 step() { say; say "== $*"; }
+
+# Without arguments for pytest the tests go in lanes: the unit tests, which need nothing but Python, beside lint and builds; then, once
+# starts have been measured on an idle machine, the node and the client releases, which wait more than they work, beside all others.
+lanes=() logs='' split=''
+[ $# -gt 0 ] || [ "$scope" = fast ] || split=1
+stop_lanes() {
+    local pid
+    for pid in "${lanes[@]}"; do kill -INT -- "-$pid" 2>/dev/null || :; done
+    for pid in "${lanes[@]}"; do wait "$pid" || :; done
+    [ -z "$logs" ] || rm -rf "$logs"
+}
+trap stop_lanes EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# lane NAME ARG…: start pytest ARG… in the background, in a process group of its own (so that it takes SIGINT and cleans up).
+lane() {
+    set -m
+    python -m pytest "${@:2}" >"$logs/$1" 2>&1 </dev/null &
+    set +m
+    lanes+=($!)
+}
+
+# finish PID NAME: wait for that lane and print what it printed; its status is pytest's.
+finish() {
+    local status=0 left=() pid
+    wait "$1" || status=$?
+    for pid in "${lanes[@]}"; do [ "$pid" = "$1" ] || left+=("$pid"); done
+    lanes=("${left[@]}")
+    step "$2, which ran beside the above"
+    cat "$logs/$2"
+    return "$status"
+}
+
+# run_tests MARKS BESIDE [ARG…]: every test of MARKS, with those of BESIDE (none if empty) in a lane of their own.
+run_tests() {
+    local status=0 unit="${lanes[0]:-}" slow=''
+    if [ -n "$unit" ]; then finish "$unit" "unit tests" || status=1; fi
+    step "starts of the file and of its image"
+    "$(find_python)" "$ROOT/packaging/pyz/measure.py" "$APPLIANCE_TEST_PYZ" | tee "$ROOT/dist/startup.txt"
+    "$(find_python)" "$ROOT/packaging/pyz/measure.py" --image "$APPLIANCE_TEST_IMAGE" | tee "$ROOT/dist/startup-image.txt"
+    if [ -z "$split" ]; then
+        step "unit, contract and end-to-end tests"
+        python -m pytest -m "${2:+($2) or }$1" "${@:3}"
+        return
+    fi
+    if [ -n "$2" ]; then
+        lane "real node, client releases" tests/cluster tests/compat -m "$2"
+        slow=${lanes[0]}
+    fi
+    step "contract and end-to-end tests"
+    python -m pytest --ignore=tests/unit -m "$1" || status=1
+    if [ -n "$slow" ]; then finish "$slow" "real node, client releases" || status=1; fi
+    [ "$status" = 0 ] && return
+    grep -hE '^(FAILED|ERROR) ' "$logs"/* || :
+    die "tests failed, see above"
+}
+if [ -n "$split" ]; then
+    logs=$(mktemp -d)
+    lane "unit tests" tests/unit
+fi
 
 step "lint"
 ruff check .
@@ -61,12 +119,11 @@ locked_npm "$APPLIANCE_TEST_VITE" "$ROOT/tests/e2e/vite"
 export APPLIANCE_TEST_JS APPLIANCE_TEST_VITE
 step "the single file"
 APPLIANCE_TEST_PYZ="$ROOT/dist/appliance.pyz"
-packaging/build.sh -o "$APPLIANCE_TEST_PYZ" --check
+packaging/build.sh -o "$APPLIANCE_TEST_PYZ" --no-table --check
 export APPLIANCE_TEST_KUBECTL APPLIANCE_TEST_OLD_SDK APPLIANCE_TEST_PYZ
 step "its container image, and what takes it"
 APPLIANCE_TEST_IMAGE="$ROOT/dist/appliance.tar"
 "$(find_python)" "$APPLIANCE_TEST_PYZ" image build -o "$APPLIANCE_TEST_IMAGE"
-"$(find_python)" "$ROOT/packaging/pyz/measure.py" --image "$APPLIANCE_TEST_IMAGE" | tee "$ROOT/dist/startup-image.txt"
 APPLIANCE_TEST_CRANE=$("$ROOT/packaging/go-tools.sh" crane)
 APPLIANCE_TEST_DOCKERD=$("$ROOT/packaging/docker-engine.sh")
 export APPLIANCE_TEST_IMAGE APPLIANCE_TEST_CRANE APPLIANCE_TEST_DOCKERD
@@ -76,22 +133,15 @@ if [ "$scope" = all ]; then
     step "Helm"
     APPLIANCE_TEST_HELM=$("$ROOT/packaging/go-tools.sh" helm)
     export APPLIANCE_TEST_HELM
-    step "etcd, kube-apiserver and what else runs beside a real API server"
-    KUBEBUILDER_ASSETS=$("$ROOT/packaging/kube-assets.sh" etcd kube-apiserver kube-controller-manager kwok)
+    step "the programs and images of a real node"
+    need_programs "${NODE_PROGRAMS[@]}"
+    KUBEBUILDER_ASSETS=$("$ROOT/packaging/kube-assets.sh" "${NODE_ASSETS[@]}" kwok)
     export KUBEBUILDER_ASSETS
-    if [ -n "$node" ]; then
-        step "kubelet and the images of a real node"
-        need_programs "${NODE_PROGRAMS[@]}"
-        KUBEBUILDER_ASSETS=$(unset KUBEBUILDER_ASSETS; "$ROOT/packaging/kube-assets.sh" "${NODE_ASSETS[@]}" kwok)
-        "$ROOT/packaging/images/code-interpreter.sh" >/dev/null
-    fi
-    if [ -n "$compat" ]; then
-        step "client releases of the last twelve months"
-        APPLIANCE_TEST_COMPAT=$("$ROOT/packaging/compat.sh" --install)
-        export APPLIANCE_TEST_COMPAT
-    fi
-    step "unit, contract and end-to-end tests, on the embedded cluster and on a real API server"
-    exec python -m pytest -m "(${node:+realnode or }not realnode) and (${compat:+compat or }not compat)" "$@"
+    "$ROOT/packaging/images/code-interpreter.sh" >/dev/null
+    step "client releases of the last twelve months"
+    APPLIANCE_TEST_COMPAT=$("$ROOT/packaging/compat.sh" --install)
+    export APPLIANCE_TEST_COMPAT
+    run_tests "not realnode and not compat" "realnode or compat" "$@"
+else
+    run_tests "not realkube and not realnode and not compat and not helm and not debian" "" "$@"
 fi
-step "unit, contract and end-to-end tests"
-exec python -m pytest -m "not realkube and not realnode and not compat and not helm and not debian" "$@"

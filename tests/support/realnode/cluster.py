@@ -50,7 +50,7 @@ def missing() -> str | None:
     if not (PLUGINS / "bridge").exists():
         absent.append("containernetworking-plugins")
     if absent:
-        return f"Debian packages missing: {' '.join(absent)} (packaging/test.sh --node installs them)"
+        return f"Debian packages missing: {' '.join(absent)} (packaging/test.sh --all installs them)"
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets is None:
         return f"KUBEBUILDER_ASSETS is not set: packaging/kube-assets.sh {' '.join(components.PROGRAMS)}"
