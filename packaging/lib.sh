@@ -22,37 +22,60 @@ locked_venv() {
     local dir=$1 lock=$2 python stamp
     python=$(find_python) || exit 1
     stamp="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)' | tr '\n' ' ') $(sha256sum <"$lock")"
-    if [ "$(cat "$dir/.locked" 2>/dev/null)" = "$stamp" ]; then return; fi
+    installed_once "$dir" "$stamp" install_venv "$dir" "$lock" "$python" || exit 1
+}
+install_venv() {
+    local dir=$1 lock=$2 python=$3
     say "installing the locked Python packages into $dir …"
     rm -rf "$dir"
     "$python" -m venv "$dir" || die "cannot make a virtual environment in $dir (on Debian: apt-get install python3-venv)"
     PYTHONDONTWRITEBYTECODE= "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock" ||
         die "the packages of $lock could not be installed; is a package index (or PIP_FIND_LINKS with the wheels) reachable?"
-    printf '%s' "$stamp" >"$dir/.locked"
 }
 
 # locked_npm DIR SOURCE: DIR/node_modules as SOURCE/package-lock.json pins it, with hashes; made again when that changes.
 locked_npm() {
     local dir=$1 source=$2 stamp
     stamp="$(node --version) $(cat "$source/package.json" "$source/package-lock.json" | sha256sum)"
-    if [ "$(cat "$dir/.locked" 2>/dev/null)" = "$stamp" ]; then return; fi
+    installed_once "$dir" "$stamp" install_npm "$dir" "$source" || exit 1
+}
+install_npm() {
+    local dir=$1 source=$2
     say "installing the locked npm packages into $dir …"
     rm -rf "$dir"
     mkdir -p "$dir"
     cp "$source/package.json" "$source/package-lock.json" "$dir/"
     (cd "$dir" && npm ci --silent --no-audit --no-fund --ignore-scripts) ||
         die "the packages of $source could not be installed; is an npm registry reachable?"
-    printf '%s' "$stamp" >"$dir/.locked"
 }
+
+# installed_once DIR STAMP COMMAND…: runs COMMAND unless DIR is of that stamp, by one process at a time (DIR.lock). Only
+# the installing programs inherit the descriptor, so that the lock is held as long as one of them still writes, also when
+# this shell was killed, and never by what the caller starts later.
+installed_once() {
+    local dir=$1 stamp=$2
+    shift 2
+    if is_installed "$dir" "$stamp"; then return; fi
+    mkdir -p "$(dirname "$dir")"
+    (
+        flock --nonblock 9 || { say "waiting for another process that installs into $dir …" && flock 9; } || exit 1
+        if is_installed "$dir" "$stamp"; then exit; fi
+        "$@" || exit 1
+        printf '%s' "$stamp" >"$dir/.locked"
+    ) 9>"$dir.lock"
+}
+is_installed() { [ "$(cat "$1/.locked" 2>/dev/null)" = "$2" ]; }
 
 # command_shim ROOT DIR: DIR/bin/appliance, the command of this checkout in that environment.
 command_shim() {
-    cat >"$2/bin/appliance" <<EOF
+    local made="$2/bin/.appliance.$$"
+    cat >"$made" <<EOF
 #!/bin/sh
 export APPLIANCE_COMMAND="$2/bin/appliance" PYTHONPATH="$1\${PYTHONPATH:+:\$PYTHONPATH}"
 exec "$2/bin/python" -m appliance "\$@"
 EOF
-    chmod +x "$2/bin/appliance"
+    chmod +x "$made"
+    mv "$made" "$2/bin/appliance" # in one step: another run.sh may be starting it
 }
 
 # need_programs "PROGRAM:PACKAGE:WHY"…: installs what is missing with apt-get when it can, else says what and why.
@@ -67,8 +90,11 @@ need_programs() {
     [ ${#missing[@]} -eq 0 ] && return
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         say "installing system packages: ${missing[*]}"
-        DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null 2>&1 || true
-        if DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; then return; fi
+        (
+            flock 9 # dpkg takes one at a time and fails the other; what it starts must not hold the lock
+            DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null 2>&1 9>&- || true
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 9>&-
+        ) 9>/var/lib/dpkg/appliance.lock && return
     fi
     say "these programs are missing and could not be installed$([ "$(id -u)" = 0 ] || echo ' without root'):"
     printf '%s\n' "${lines[@]}" >&2
