@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from quart import Response, request
@@ -19,6 +19,10 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
     return response
 
 
+LATEST: Final = 10_413_791_999
+"""Unix seconds of 2299-12-31T23:59:59Z, the last second that a range may name."""
+
+
 def nothing() -> Response:
     """204."""
     response = Response(b"", 204)
@@ -28,7 +32,9 @@ def nothing() -> Response:
 
 def window() -> tuple[int, int]:
     """``start`` and ``end`` of the query, unix seconds; open where not given. Raises Fault 400."""
-    start, end = whole("start", 0), whole("end", 1 << 62)
+    start, end = whole("start", 0), whole("end", LATEST)
+    if end > LATEST:
+        raise Fault(400, "end time cannot be after 2299-12-31T23:59:59Z (expected unix seconds, not milliseconds)")
     if end < start:
         raise Fault(400, "end time cannot be before start time")
     return start, end

@@ -201,6 +201,8 @@ async def test_team_metrics_count_running_sandboxes_and_starts(world: Any) -> No
     path = "/teams/default/metrics/max?metric="
     assert (await (await world.call("GET", f"{path}concurrent_sandboxes")).get_json())["value"] == 1
     assert (await world.call("GET", f"{path}height")).status_code == 400
+    late = await world.call("GET", "/teams/default/metrics?start=1&end=1764300000000")
+    assert late.status_code == 400 and "end time cannot be after" in (await late.get_json())["message"]
     answer = await world.call("GET", "/teams/default/metrics?start=2&end=1")
     assert answer.status_code == 400
     assert (await answer.get_json())["message"].startswith("end time cannot be")
