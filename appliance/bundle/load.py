@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.bundle.contents import Contents, Entry, check, opened, read
+from appliance.image.workplace import workplace
 
 PLACES = ("containerd", "docker", "kind", "box")
 
@@ -49,8 +49,8 @@ def load(bundle: Path, where: Where, say: Callable[[str], None]) -> Contents:
     if not entries:
         say("the bundle holds no sandbox images; a box needs none of the others")
     for entry in entries:
-        with tempfile.TemporaryDirectory(prefix="appliance-load-") as work:
-            _hand_over(_extracted(bundle, entry, Path(work)), where)
+        with workplace("appliance-load-") as work:
+            _hand_over(_extracted(bundle, entry, work), where)
         say(f"{where.place}: {', '.join(entry.images) or entry.name}")
     return contents
 

@@ -15,6 +15,7 @@ from appliance.bundle.contents import LIST, SUMS, Contents, Entry
 from appliance.image.archive import verify
 from appliance.image.build import command as build_image
 from appliance.image.build import site
+from appliance.image.workplace import workplace
 from appliance.install import chart
 
 PROGRAM, IMAGE, CHART = "appliance.pyz", "images/appliance.tar", f"chart/appliance-{__version__}.tgz"
@@ -40,8 +41,7 @@ def pack(output: Path, images: Sequence[Path], say: Callable[[str], None]) -> No
     names = [verify(path) for path in images]
     if clash := {path.name for path in images if sum(other.name == path.name for other in images) > 1}:
         raise ValueError(f"--image: two archives are called {', '.join(sorted(clash))}")
-    with tempfile.TemporaryDirectory(prefix="appliance-bundle-") as work:
-        directory = Path(work)
+    with workplace("appliance-bundle-") as directory:
         shutil.copyfile(os.environ["APPLIANCE_PYZ"], directory / PROGRAM)
         (directory / "README").write_text(README)
         _write_chart(directory / CHART)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from appliance import __version__
 from appliance.api.labels import IMAGE_PROGRAM
 from appliance.image import authorities, oci, tree
 from appliance.image.bom import bill
+from appliance.image.workplace import workplace
 
 HOME = IMAGE_PROGRAM.rpartition("/")[0]
 USER = 65532
@@ -49,8 +49,8 @@ def command(output: Path, name: str | None, arch: str | None, say: Callable[[str
         raise ValueError(f"--name: expected NAME:TAG, got {tag!r}")
     if not output.absolute().parent.is_dir():
         raise ValueError(f"-o {output}: there is no directory {output.absolute().parent}")
-    with tempfile.TemporaryDirectory(prefix="appliance-image-") as work:
-        target = Path(work) / "tree"
+    with workplace("appliance-image-") as work:
+        target = work / "tree"
         target.mkdir()
         tree.build(site(), target, HOME)
         digest = oci.write(output, tag, _layers(target), _settings(), machine)

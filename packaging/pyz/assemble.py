@@ -48,14 +48,15 @@ def assemble(tree: Path, target: Path) -> str:
 
 
 def _own_main(path: Path, build_id: str) -> None:
-    """Copy the archive with our ``__main__``, and what it extracts with, instead of shiv's."""
+    """Copy the archive with our ``__main__``, and what it extracts and cleans with, instead of shiv's."""
     ours = Path(__file__).parent
     fresh = path.with_name(path.name + ".main")
     with zipfile.ZipFile(path) as old, fresh.open("wb") as file:
         file.write(f"#!{INTERPRETER}\n".encode() + TRUNCATED)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
             stamp = old.getinfo("__main__.py").date_time
-            _entry(new, "_unpack.py", (ours / "unpack.py").read_bytes(), stamp, 0o644)
+            for name in ("unpack", "sweep"):
+                _entry(new, f"_{name}.py", (ours / f"{name}.py").read_bytes(), stamp, 0o644)
             for entry in old.infolist():
                 if entry.filename != "__main__.py":
                     _entry(new, entry.filename, old.read(entry), stamp, (entry.external_attr >> 16) & 0o777)

@@ -10,6 +10,7 @@ Where, in this order: ``SHIV_ROOT`` (trusted as given, may be read-only when ext
 directory of mode 0700 there: code is never loaded from a tree that somebody else could have written.
 """
 
+import fcntl
 import gc
 import os
 import sys
@@ -61,21 +62,57 @@ def _extracted(archive):
     name = "%s_%s_%d%d" % (os.path.basename(archive), BUILD_ID, sys.version_info[0], sys.version_info[1])
     tried = []
     for root, trusted in _roots():
-        site = os.path.join(root, name, "site-packages")
-        if (trusted or _own(root)) and os.path.isdir(site):
+        tree = os.path.join(root, name)
+        site = os.path.join(tree, "site-packages")
+        if (trusted or _own(root)) and _taken(tree):
             return site
         try:
             if not trusted:
                 os.makedirs(root, mode=0o700, exist_ok=True)
                 if not _own(root):
                     raise OSError("owned or writable by somebody else")
-            _extract(archive, os.path.join(root, name))
+            _extract(archive, tree)
+            _taken(tree)
+            if not trusted:
+                _sweep(root, name)
             return site
         except OSError as error:
             tried.append("  %s: %s" % (root, error.strerror or error))
         if trusted:
             break
     return _fail("no directory to extract into (name one in SHIV_ROOT); tried:\n" + "\n".join(tried))
+
+
+def _taken(tree):
+    """Whether the tree is there. It is locked then against its removal by a newer version, as long as this process or
+    a fork of it lives, and its time stamp says when it was used last."""
+    site = os.path.join(tree, "site-packages")
+    try:
+        opened = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return os.path.isdir(site)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.utime(opened)
+    except BlockingIOError:  # it is being removed: unpack waits for that
+        os.close(opened)
+        return False
+    except OSError:
+        pass  # a place that is only read
+    try:
+        return os.path.samestat(os.fstat(opened), os.stat(tree)) and os.path.isdir(site)
+    except OSError:
+        return False  # removed before it was locked
+
+
+def _sweep(root, own):
+    """Remove old versions' trees. It is never a reason not to start."""
+    try:
+        from _sweep import sweep
+
+        sweep(root, own)
+    except Exception as error:
+        sys.stderr.write("appliance: old versions in %s are left there: %s\n" % (root, error))
 
 
 def _roots():
