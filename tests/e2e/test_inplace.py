@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,12 +54,10 @@ def condition(kubectl: Kubectl, name: str, kind: str) -> tuple[str, str, str]:
 
 def test_the_seed_program_with_another_image(kubectl: Kubectl, images: None) -> None:
     """§2.2.1: create with metadata image answers with a sandbox of that image that has its token and environment."""
-    before = time.monotonic()
     sbx = Sandbox.create(
         template="code-interpreter", timeout=300, envs={"COLOUR": "ours"}, metadata={IMAGE: "colours/red:1"}
     )
     try:
-        assert time.monotonic() - before < 60
         result = sbx.commands.run("cat /etc/marker; echo $COLOUR $MARKER")
         assert result.stdout == "red" + "ours red\n"
         sbx.files.write("/tmp/note", "kept")

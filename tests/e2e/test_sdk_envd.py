@@ -348,8 +348,6 @@ def test_a_killed_sandbox_ends_its_streams_with_the_truth(box: RunningBox, monke
     doomed = Sandbox.create(template="code-interpreter", timeout=60)
     handle = doomed.commands.run("sleep 600", background=True, timeout=0)
     threading.Timer(0.2, doomed.kill).start()
-    began = time.monotonic()
     with pytest.raises(e2b.SandboxException, match=r"killed|not found|not running"):
-        handle.wait()
-    assert time.monotonic() - began < 10
+        handle.wait()  # ten minutes, if it waited for the command
     assert doomed.is_running() is False

@@ -29,7 +29,7 @@ _REPLY_TIMEOUT: Final = 10.0
 """Seconds between the end of a cell's output and the kernel's verdict, which was sent before: on a box with far more
 work than processors another thread of the kernel may well need seconds to forward it."""
 _FENCE_TIMEOUT: Final = 5.0
-"""Seconds for a kernel that publishes results late to run an empty cell behind one without a result."""
+"""Seconds for a kernel that publishes output late to run an empty cell behind the one it calls finished."""
 _EXIT_TIMEOUT: Final = 1.0
 """Seconds a kernel that was told to exit may take before it is killed."""
 _REVIVALS: Final = 5
@@ -189,7 +189,7 @@ class Context:
     async def _events(self, kernel: Kernel, inbox: Inbox) -> AsyncIterator[Any]:
         translator = events.Translator()
         reply: Message | None = None
-        idle = result = False
+        idle = False
         while not idle or reply is None:
             message = await self._next(kernel, inbox, _REPLY_TIMEOUT if idle else None)
             if message is None and not kernel.exited.done():
@@ -203,9 +203,8 @@ class Context:
             elif message.kind == "execute_reply":
                 reply = message  # another socket: it may overtake the output, and has the last word
             elif (event := translator.event(message.kind, message.content, message.date)) is not None:
-                result = result or message.kind == "execute_result"
                 yield self._counted(event)
-        if not result and languages.get(self.language).late_results and reply.content.get("status") == "ok":
+        if languages.get(self.language).late_output:
             await self._fence(kernel)
             while not inbox.empty():
                 late = inbox.get_nowait()

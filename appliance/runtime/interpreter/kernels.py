@@ -11,18 +11,22 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
-import tempfile
 import uuid
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import zmq.asyncio
 
+from appliance.runtime.filesystem.directories import make_directories
 from appliance.runtime.interpreter import languages
 from appliance.runtime.interpreter.client import KernelClient
+from appliance.runtime.interpreter.place import (
+    base_directory,
+    connection_file,
+    environment,
+    kernel_user,
+    tcp_connection,
+)
 from appliance.runtime.settings import RuntimeSettings
 from appliance.runtime.supervise.channel import Channel
 from appliance.runtime.supervise.messages import (
@@ -37,7 +41,6 @@ from appliance.runtime.supervise.messages import (
     Started,
     StartKernel,
 )
-from appliance.runtime.users import UnknownUser, User, Users
 
 READY_TIMEOUT: Final = 60.0
 """Seconds for a new kernel to answer; a Java kernel on a busy machine needs tens."""
@@ -86,7 +89,7 @@ class Kernels:
         self._zmq = zmq.asyncio.Context(io_threads=1)
         self._kernels: dict[str, Kernel] = {}
         self._starting: dict[str, asyncio.Future[int]] = {}
-        self._user = _kernel_user(settings)
+        self._user = kernel_user(settings)
         channel.attach(self._on_report)
 
     @property
@@ -97,8 +100,7 @@ class Kernels:
 
     async def start(self, language: str, cwd: str, memo: bytes) -> Kernel:
         """Start a kernel and wait until it answers. Raises ``KernelError``; cancelled, it leaves no process."""
-        if not os.path.isdir(cwd):
-            raise KernelError(f"cwd: {cwd} is not a directory")
+        await asyncio.to_thread(self._make_home_directory, cwd)
         request = await self._request(language, cwd, memo)
         try:
             await self._ask(request)
@@ -108,6 +110,19 @@ class Kernels:
             self.signal(request.id, signal.SIGKILL)
             raise
         return kernel
+
+    def _make_home_directory(self, cwd: str) -> None:
+        """A working directory below the account's home is made when it is missing, as clients of the reference may ask
+        for one; any other has to be there. Raises ``KernelError``.
+        """
+        if os.path.isdir(cwd):
+            return
+        if self._user is None or not os.path.normpath(cwd).startswith(f"{self.home}/"):
+            raise KernelError(f"cwd: {cwd} is not a directory")
+        try:
+            make_directories(cwd, self._user)
+        except OSError as error:
+            raise KernelError(f"cwd: {cwd} cannot be made: {error.strerror}") from None
 
     def inherited(self) -> list[tuple[KernelRecord, Kernel | None]]:
         """Kernels of earlier server processes, oldest first; None in place of one that ended meanwhile."""
@@ -175,13 +190,13 @@ class Kernels:
     async def _request(self, language: str, cwd: str, memo: bytes) -> StartKernel:
         kernel_id = uuid.uuid4().hex[:16]
         key = secrets.token_hex(32)
-        directory = str(_base_directory() / kernel_id)
+        directory = str(base_directory() / kernel_id)
         forked = StartKernel(
             id=kernel_id,
             connection=Connection(transport="ipc", ip=f"{directory}/k", key=key),
             directory=directory,
             cwd=cwd,
-            env=self._env(),
+            env=environment(self._settings, self._user),
             user=self._user.name if self._user and self._user.uid != os.geteuid() else None,
             memo=memo,
         )
@@ -189,7 +204,7 @@ class Kernels:
             return forked
         from appliance.runtime.interpreter import specs
 
-        connection = _tcp_connection(key)
+        connection = tcp_connection(key)
         program = await asyncio.to_thread(specs.find, language, f"{directory}/connection.json", self._user)
         return msgspec.structs.replace(
             forked,
@@ -199,27 +214,6 @@ class Kernels:
             interrupt_by_message=program.interrupt_by_message,
             connection_file=msgspec.json.encode(connection_file(connection)),
         )
-
-    def _env(self) -> dict[str, str]:
-        """A kernel's environment before /init's variables: little, and nothing of the runtime's own."""
-        home = self._user.home if self._user else os.path.expanduser("~")
-        name = self._user.name if self._user else os.environ.get("USER", "root")
-        return {
-            "PATH": f"{home}/.local/bin:{self._settings.path}",
-            "HOME": home,
-            "USER": name,
-            "LOGNAME": name,
-            "SHELL": "/bin/bash",
-            "LANG": "C.UTF-8",
-            "TERM": "dumb",
-            "PAGER": "cat",
-            "GIT_PAGER": "cat",
-            # Debian marks its Python as externally managed; in a sandbox `pip install` is the point.
-            "PIP_BREAK_SYSTEM_PACKAGES": "1",
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "PIP_ROOT_USER_ACTION": "ignore",
-            **self._settings.system_env,
-        }
 
 
 def describe_exit(status: int) -> str:
@@ -241,55 +235,3 @@ def _settle(future: asyncio.Future[int] | None, value: int | Exception) -> None:
         future.set_exception(value)
     else:
         future.set_result(value)
-
-
-def _kernel_user(settings: RuntimeSettings) -> User | None:
-    """The default user, when we may become it and it exists; else None, the runtime's own account."""
-    if settings.default_user is None:
-        return None
-    try:
-        user = Users(settings.etc).get(settings.default_user)
-    except UnknownUser:
-        return None
-    return user if os.geteuid() in (0, user.uid) else None
-
-
-def _base_directory() -> Path:
-    """Where kernels' directories live: not in /tmp if possible, because cells like to empty it."""
-    runtime = Path("/run")
-    base = runtime if os.access(runtime, os.W_OK) else Path(tempfile.gettempdir())
-    return base / f"appliance-kernels-{os.getppid()}"  # the supervisor's pid: the same for every server process
-
-
-def _tcp_connection(key: str) -> Connection:
-    """Five free loopback ports. Not every kernel speaks ipc; the key keeps others out."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    shell, iopub, stdin, control, hb = ports
-    return Connection(
-        transport="tcp",
-        ip="127.0.0.1",
-        key=key,
-        shell_port=shell,
-        iopub_port=iopub,
-        stdin_port=stdin,
-        control_port=control,
-        hb_port=hb,
-    )
-
-
-def connection_file(connection: Connection) -> Mapping[str, str | int]:
-    """The members of a Jupyter connection file."""
-    return {
-        "transport": connection.transport,
-        "ip": connection.ip,
-        "key": connection.key,
-        "signature_scheme": "hmac-sha256",
-        "shell_port": connection.shell_port,
-        "iopub_port": connection.iopub_port,
-        "stdin_port": connection.stdin_port,
-        "control_port": connection.control_port,
-        "hb_port": connection.hb_port,
-    }

@@ -33,8 +33,9 @@ class Language:
     """Code that applies changes and shows nothing."""
     counts_silent: bool = False
     """Whether the kernel counts silent requests as executions, which clients must not see."""
-    late_results: bool = False
-    """Whether the kernel may publish a cell's result after its reply and its idle state, as Deno does."""
+    late_output: bool = False
+    """Whether the kernel may publish what a cell printed or gave after its reply and its idle state, as Deno does: its
+    tasks for output, results and replies take turns, and on a busy machine not always in order."""
 
 
 def get(name: str) -> Language:
@@ -79,8 +80,8 @@ def _java(changes: Changes) -> str:
 
 _LANGUAGES: Final = {
     PYTHON: Language(("python3",), _python),
-    "javascript": Language(("javascript", "deno"), _javascript, late_results=True),
-    "typescript": Language(("javascript", "deno"), _javascript, late_results=True),
+    "javascript": Language(("javascript", "deno"), _javascript, late_output=True),
+    "typescript": Language(("javascript", "deno"), _javascript, late_output=True),
     "bash": Language(("bash",), _bash),
     "r": Language(("ir", "r"), _r),
     "java": Language(("java",), _java, counts_silent=True),

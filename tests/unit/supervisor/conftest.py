@@ -61,7 +61,7 @@ class Sandbox:
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """One request; status and the parsed JSON or the text."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
