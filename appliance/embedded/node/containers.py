@@ -69,6 +69,8 @@ class ContainerRunner:
         self.stopping = False
         self.halting = False
         """The end that comes is no end for good: the pod boots again, see ``halting.py``."""
+        self.done = False
+        """The pod's main containers have ended: its sidecar is not started again."""
         self._cgroup = means.isolation.group(spec.uid, container.name)
         directory = means.records.path(spec.uid)
         self._log = LogWriter(directory / f"{container.name}.log")
@@ -82,12 +84,14 @@ class ContainerRunner:
     async def run(self) -> None:
         """Until the container is not to be started again."""
         failures = 0
-        if self._idle():
+        if self._idle() or self.over():
             return
         adopted = self._adopt()
+        if self.state.ended is not None:
+            return
         if adopted and self.state.image != self.container.image:  # changed while no agent was looking
             self._renewing, self._ending = True, asyncio.create_task(self.kill())
-        while not self.stopping:
+        while not self.stopping and (adopted or not self.done):
             began = time.monotonic()
             if not adopted and not await self._start():
                 continue
@@ -116,9 +120,22 @@ class ContainerRunner:
         self._changed()
         return True
 
+    def over(self) -> bool:
+        """Whether it ended for good under an earlier agent; the state says so then."""
+        known = self.record.containers.get(self.container.name)
+        if known is None or known.final_code is None or not known.final_reason:
+            return False
+        event = self.means.records.exited(self.spec.uid, self.container.name, known.pid, known.start)
+        finished = event.at if event is not None else known.since
+        self.state.ended = Ended(known.final_code, known.final_reason, known.since, finished)
+        self.state.restarts, self.state.image = known.restarts, known.image
+        self.started.set()
+        self._changed()
+        return True
+
     def _adopt(self) -> bool:
-        """Take over the process of an earlier agent; else count the restart that is due: the record names a process
-        that has ended and was not started again, whoever ended it.
+        """Take over the process of an earlier agent. One that ended while no agent looked is started again, which is
+        counted, or its end is final, as the policy says; what the node ended with itself is always started again.
         """
         known = self.record.containers.get(self.container.name)
         if known is None:
@@ -127,8 +144,9 @@ class ContainerRunner:
         process = ProcessId(known.pid, known.start)
         if not process.alive():
             if known.pid:
-                self._note_end(self._exit_code(process) if not self.record.clean_stop else 143, known.since)
-                self.state.restarts += 1
+                code = 143 if self.record.clean_stop else self._exit_code(process)
+                self._note_end(code, known.since)
+                self.state.restarts += self.record.clean_stop or self._again(code)
             return False
         self.process = process
         self.state.running_since, self.state.started, self.state.ready = known.since, known.started, known.ready
@@ -249,10 +267,13 @@ class ContainerRunner:
         known = self.record.containers.get(self.container.name) or ContainerRecord()
         last = ProcessId(0, 0) if counted else ProcessId(known.pid, known.start)
         process = self.process or last
+        ended = self.state.ended
+        if ended is not None and self.stopping and not (self.container.init and ended.code == 0):
+            ended = None  # by the node, which starts it again
         self.record.containers[self.container.name] = ContainerRecord(
             process.pid, process.start, self.state.running_since or known.since, self.state.restarts,
-            self.state.started, self.state.ready, self.state.ended.code if self.state.ended else None,
-            self.state.image or known.image, known.layer if layer is None else layer,
+            self.state.started, self.state.ready, ended.code if ended else None,
+            ended.reason if ended else "", self.state.image or known.image, known.layer if layer is None else layer,
         )  # fmt: skip
         self.means.records.write(self.record)
 
@@ -405,7 +426,9 @@ class ContainerRunner:
         policy = "Always" if self.container.sidecar else self.spec.restart
         if self.container.init and not self.container.sidecar:
             policy = "OnFailure" if policy != "Never" else "Never"
-        again = not self.stopping and (self._renewing or policy == "Always" or (policy == "OnFailure" and code != 0))
+        again = not (self.stopping or self.done) and (
+            self._renewing or policy == "Always" or (policy == "OnFailure" and code != 0)
+        )
         if not again and not self.halting:
             self.state.ended, self.state.last = self.state.last, None
             self.started.set()

@@ -98,7 +98,7 @@ class Halting:
         if not self.halted:
             return
         for runner in self._runners.values():
-            runner.halting = runner.stopping = False
+            runner.halting = runner.stopping = runner.done = False
         self._state.extra[labels.CONDITION_HALTED] = (False, "Booted")
         self.may_run.set()
         self._changed()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from appliance.embedded.node.environment import Resolver
 from appliance.embedded.node.halting import WORD, Halting
 from appliance.embedded.node.podspec import PodSpec
 from appliance.embedded.node.podstatus import ContainerState, Ended, PodState
+from appliance.embedded.node.process_ids import ProcessId
 from appliance.embedded.node.records import Record
 from appliance.embedded.node.unhonoured import unhonoured
 
@@ -149,6 +151,10 @@ class PodWorker:
                 return boot.result()
 
     async def _boot(self) -> None:
+        mains = [self.runners[container.name] for container in self.spec.containers]
+        if sum(main.over() for main in mains) == len(mains):  # each is asked, for its state
+            await self._stay_ended()
+            return
         for container in self.spec.init:
             runner = self.runners[container.name]
             if container.sidecar:
@@ -165,8 +171,21 @@ class PodWorker:
                 self.changed()
                 return
         self.record.clean_stop = False
-        await asyncio.gather(*(self.runners[container.name].run() for container in self.spec.containers))
-        await asyncio.gather(*(r.kill() for r in self.runners.values() if r.container.sidecar))
+        await asyncio.gather(*(main.run() for main in mains))
+        sidecars = [runner for runner in self.runners.values() if runner.container.sidecar]
+        for runner in sidecars:
+            runner.done = True
+        await asyncio.gather(*(runner.kill() for runner in sidecars))
+
+    async def _stay_ended(self) -> None:
+        """A pod that ended under an agent before this one runs nothing again, and nothing of it goes on."""
+        for container in self.spec.init:
+            runner, known = self.runners[container.name], self.record.containers.get(container.name)
+            if runner.over() or known is None:
+                continue
+            ProcessId(known.pid, known.start).kill(signal.SIGKILL)
+            runner.done = True
+            await runner.run()
 
     async def _cut_off(self) -> None:
         """A pod that may not reach the outside is cut off before its first process exists."""

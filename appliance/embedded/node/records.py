@@ -33,6 +33,9 @@ class ContainerRecord(msgspec.Struct):
     ready: bool = False
     final_code: int | None = None
     """Exit status of a container that is not started again."""
+    final_reason: str = ""
+    """Why it ended, with ``final_code``; empty in records of earlier versions, which also gave every container that the
+    node ended with itself an exit status."""
     image: str = ""
     """Image it was started from; empty in records of earlier versions."""
     layer: int = 0
