@@ -26,6 +26,18 @@ _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
     b'content-length: 53\r\n\r\n{"code":431,"message":"the request head is too large"}'
 )
+_STOPPED = b'{"code":503,"message":"the sandbox\'s runtime stopped before the request was answered"}'
+_STOPPED_HEAD = (
+    (b"content-type", b"application/json"),
+    (b"content-length", b"%d" % len(_STOPPED)),
+    (b"connection", b"close"),
+)
+
+
+async def _stopped(cycle: Any) -> None:
+    """The answer to a request that was cancelled before it had one: applications answer everything else themselves."""
+    await cycle.send({"type": "http.response.start", "status": 503, "headers": _STOPPED_HEAD})
+    await cycle.send({"type": "http.response.body", "body": _STOPPED, "more_body": False})
 
 
 class _Protocol(HttpToolsProtocol):
@@ -47,6 +59,7 @@ class _Protocol(HttpToolsProtocol):
         cycle: Any = self.cycle  # its task has not run yet: what is replaced here is what it will use
         self._body = Body(cycle, self.flow)
         cycle.receive = self._body.receive
+        cycle.send_500_response = partial(_stopped, cycle)
         extensions: dict[str, Any] = {
             SENDFILE: partial(self._sendfile, cycle),
             INTAKE: partial(self._intake, cycle, self._body, self.headers),
