@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -83,16 +83,33 @@ Case = Callable[[Cloud, str], None]
 """A check in a namespace of its own."""
 
 
-@pytest.fixture(scope="module")
-def outcomes(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[dict[Case, Future[None]]]:
-    """What becomes of each of the module's ``CASES``. They mostly wait, for timers and for the kubelet, so they do it
-    side by side; ``result()`` is the end of one, or its failure.
+@pytest.fixture(scope="session")
+def cases() -> dict[Case, Future[None]]:
+    """What has begun of the checks that run side by side."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def outcomes(
+    cloud: Cloud, cases: dict[Case, Future[None]], request: pytest.FixtureRequest
+) -> Iterator[dict[Case, Future[None]]]:
+    """What becomes of each selected ``case``. They mostly wait, for timers and for the kubelet, so all of them begin
+    with the first test that asks, and wait beside each other and beside the tests that come next; ``result()`` is the
+    end of one, or its failure. Whoever disturbs the cluster asks for ``undisturbed`` and so waits for them.
     """
 
     def run(case: Case) -> None:
         with fresh_namespace(cloud) as name:
             case(cloud, name)
 
-    cases: tuple[Case, ...] = request.module.CASES
-    with ThreadPoolExecutor(len(cases)) as pool:
-        yield {case: pool.submit(run, case) for case in cases}
+    asking = [item for item in request.session.items if "outcomes" in getattr(item, "fixturenames", ())]
+    wanted: list[Case] = [item.callspec.params["case"] for item in asking if hasattr(item, "callspec")]
+    with ThreadPoolExecutor(max(1, len(wanted))) as pool:
+        cases |= {case: pool.submit(run, case) for case in wanted}
+        yield cases
+
+
+@pytest.fixture
+def undisturbed(cases: dict[Case, Future[None]]) -> None:
+    """Nothing waits beside this test for what it is about to stop: every check that has begun is over."""
+    wait(cases.values())

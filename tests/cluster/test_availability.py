@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cutting import CuttingRelay
 from e2b_code_interpreter import Sandbox
-from realnode import pki
+from realnode import images, pki
 from realnode.cluster import RealNode
 from realnode.configs import PAUSE_IMAGE
 from realnode.roles import DEPLOYMENTS, Cloud
@@ -24,7 +24,7 @@ from steady import Steady
 from appliance.api import labels
 from appliance.install.rbac import CONTROLLER
 
-pytestmark = [pytest.mark.realnode, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.realnode, pytest.mark.timeout(600), pytest.mark.usefixtures("undisturbed")]
 SYSTEM = ("-n", labels.SYSTEM_NAMESPACE)
 CLIENTS = 2
 
@@ -129,8 +129,9 @@ def cut_controller(cloud: Cloud, node: RealNode, tmp_path: Path) -> Iterator[Cut
     cloud.kubectl(*SYSTEM, "scale", f"deploy/{CONTROLLER}", "--replicas=0")
     cloud.until(lambda: _pods_of(cloud, CONTROLLER) == [], "the controllers of the cluster are gone")
     command = [sys.executable, "-m", "appliance", "--role=controller", f"--kubeconfig={config}"]
+    env = {**os.environ, "KUBECONFIG": str(config), "APPLIANCE_RUNTIME_IMAGE": images.APPLIANCE}  # as in its Deployment
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "KUBECONFIG": str(config)})
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
     yield relay
     ended = process.poll()
     process.terminate()

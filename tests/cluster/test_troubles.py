@@ -189,6 +189,7 @@ def test_a_trouble_is_told(outcomes: dict[Case, Future[None]], case: Case) -> No
     outcomes[case].result()
 
 
+@pytest.mark.usefixtures("undisturbed")
 def test_a_node_that_does_not_answer(cloud: Cloud, node: RealNode, namespace: str) -> None:
     """The kubelet dies: sandboxes say that their node is silent, those that must not wait fail with that reason, and
     the others are ready again when the kubelet is back.
@@ -204,6 +205,7 @@ def test_a_node_that_does_not_answer(cloud: Cloud, node: RealNode, namespace: st
         await_state(cloud, namespace, name, lambda seen: ready(seen).get("status") == "True", "runs")
     node.stop("kubelet", 9)
     try:
+        node.restart("kube-controller-manager", "--node-monitor-grace-period=4s")  # Kubernetes waits fifty
         found = await_state(
             cloud, namespace, "patient", lambda seen: ready(seen)["reason"] == "NodeNotReady", "its node is silent"
         )
@@ -214,6 +216,7 @@ def test_a_node_that_does_not_answer(cloud: Cloud, node: RealNode, namespace: st
         assert "its node was lost" in found["status"]["message"]
         await_event(cloud, namespace, "impatient", "Evicted", "its node was lost")
     finally:
+        node.restart("kube-controller-manager")
         node.start("kubelet")
     await_state(cloud, namespace, "patient", lambda seen: ready(seen).get("status") == "True", "ready again")
     cloud.until(node.ready, "the node is ready again")

@@ -70,5 +70,5 @@ def _controllers(layout: Layout) -> list[str]:
         f"--kubeconfig={pki}/kcm.kubeconfig", "--bind-address=127.0.0.1", "--leader-elect=false",
         f"--service-account-private-key-file={pki}/accounts.key", f"--root-ca-file={pki}/ca.crt",
         "--use-service-account-credentials=true", f"--cluster-signing-cert-file={pki}/ca.crt",
-        f"--cluster-signing-key-file={pki}/ca.key", "--node-monitor-period=2s", "--node-monitor-grace-period=16s",
+        f"--cluster-signing-key-file={pki}/ca.key", "--node-monitor-period=1s",
     ]  # fmt: skip

@@ -82,6 +82,7 @@ def _kubelet(layout: Layout) -> dict[str, object]:
         "podLogsDir": f"{layout.root}/pod-logs",
         "volumePluginDir": f"{layout.root}/kubelet/plugins",
         "evictionHard": {},  # the machine's disk is others' as well
+        "volumeStatsAggPeriod": "2s",  # how old its figure of a volume may be when it looks (every 10 s) whom to evict
         "enforceNodeAllocatable": ["pods"],
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,

@@ -1,8 +1,9 @@
 """Pid 1 of the node: makes its own view of the machine, starts and signals components on request, reaps everybody.
 
-Run as ``init.py DIRECTORY CGROUP`` inside fresh mount, net, pid, uts and ipc namespaces, with nothing but the standard
-library. Its Unix socket takes one JSON object a line: ``{"start": name, "argv": […]}``, ``{"signal": name, "number":
-9}``, ``{"state": name}``; it answers one, with ``pid`` and ``exit`` (null while it runs). It never ends by itself.
+Run as ``init.py DIRECTORY [PLACE…]`` inside fresh mount, net, pid, uts and ipc namespaces, with nothing but the
+standard library; its directories named PLACE are kept in memory. Its Unix socket takes one JSON object a line:
+``{"start": name, "argv": […]}``, ``{"signal": name, "number": 9}``, ``{"state": name}``; it answers one, with ``pid``
+and ``exit`` (null while it runs). It never ends by itself.
 """
 
 from __future__ import annotations
@@ -28,10 +29,16 @@ def run(*words: str) -> None:
     subprocess.run(words, check=True)
 
 
-def view(directory: Path) -> None:
-    """Mounts, name and network of the node; the machine outside sees nothing of it."""
+def view(directory: Path, volatile: list[str]) -> None:
+    """Mounts, name and network of the node; the machine outside sees nothing of it.
+
+    ``volatile`` names the node's directories that are kept in memory.
+    """
     run("mount", "--make-rprivate", "/")
     run("mount", "--make-rshared", "/")
+    for name in volatile:
+        (directory / name).mkdir(exist_ok=True)
+        run("mount", "-t", "tmpfs", "tmpfs", str(directory / name))
     for name, value in _SYSCTLS.items():
         # the kubelet would write these, and they are the whole machine's: it finds what it wants and does not
         shield = directory / "sysctl" / name.replace("/", ".")
@@ -137,5 +144,5 @@ async def main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    view(Path(sys.argv[1]))
+    view(Path(sys.argv[1]), sys.argv[2:])
     asyncio.run(main(Path(sys.argv[1])))
