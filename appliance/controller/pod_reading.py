@@ -22,6 +22,8 @@ _START_FAILURES = frozenset(
     }
 )
 """Waiting reasons of the kubelet that do not go away by waiting a moment."""
+_STOP_GRACE = 5
+"""Seconds a pod gets to end when its sandbox is paused or gets a new one, unless its template gives it fewer."""
 
 
 def ready(pod: Pod) -> bool:
@@ -146,6 +148,16 @@ def restarted_after(pod: Pod, instant: datetime) -> bool:
 def incarnation(pod: Pod) -> str:
     """Names this pod and this run of its containers."""
     return f"pod {pod.uid}, container restarts {restarts(pod)}"
+
+
+def stop_grace(pod: Pod) -> int:
+    """Seconds until the kubelet kills a pod that its sandbox outlives.
+
+    Never 0, with which the API server would drop the pod before the kubelet has ended it, and the next one could meet
+    it on their volume.
+    """
+    own = pod.spec.termination_grace_period_seconds
+    return _STOP_GRACE if own is None else max(1, min(own, _STOP_GRACE))
 
 
 def _containers(pod: Pod) -> Iterable[ContainerStatus]:

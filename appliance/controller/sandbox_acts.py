@@ -22,8 +22,6 @@ from appliance.kube import errors
 
 log = logging.getLogger(__name__)
 
-_STOP_GRACE = 5
-"""Seconds a pod gets to end when its sandbox is paused."""
 _INIT_TIMEOUT = 5.0
 
 
@@ -123,7 +121,7 @@ class SandboxActs:
         pod = seen.pod
         if pod is None:
             return
-        grace = None if seen.sandbox.meta.deletion_timestamp else _STOP_GRACE
+        grace = None if seen.sandbox.meta.deletion_timestamp else pod_reading.stop_grace(pod)
         try:
             await self._world.cluster.delete(kinds.POD, pod.namespace, pod.name, uid=pod.uid, grace_seconds=grace)
         except (errors.NotFound, errors.Conflict):

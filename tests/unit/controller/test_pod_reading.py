@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from appliance.api.corestructs import Pod
-from appliance.controller.pod_reading import restarted_after
+from appliance.controller.pod_reading import restarted_after, stop_grace
 
 CLAIMED = datetime(2026, 11, 28, 22, 45, 17, 130827, tzinfo=UTC)
 
@@ -28,3 +28,10 @@ def test_a_restart_in_the_second_of_the_delivery_counts(started: str, restarts: 
     status = {"name": "sandbox", "restartCount": restarts, "state": {"running": {"startedAt": started}}}
     pod = msgspec.convert({"metadata": {"name": "p"}, "status": {"containerStatuses": [status]}}, Pod)
     assert restarted_after(pod, CLAIMED) is after
+
+
+@pytest.mark.parametrize(("own", "grace"), [(None, 5), (30, 5), (5, 5), (2, 2), (0, 1)])
+def test_a_stopped_pod_gets_the_time_its_template_gives_it_up_to_five_seconds(own: int | None, grace: int) -> None:
+    """And never none at all: the pod's object stays until the kubelet has ended it."""
+    pod = msgspec.convert({"metadata": {"name": "p"}, "spec": {"terminationGracePeriodSeconds": own}}, Pod)
+    assert stop_grace(pod) == grace
