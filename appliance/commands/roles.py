@@ -66,6 +66,14 @@ def _settle() -> None:
     gc.enable()
 
 
+def heed_sigterm() -> None:
+    """SIGTERM ends a role also while it is being imported, as the first process of its container, for which a signal
+    without a handler is dropped: the kubelet would wait its thirty seconds. ``until_told`` takes the signal over.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+
+
 def _serve(role: Coroutine[Any, Any, None]) -> int:
     asyncio.run(until_told(role))
     return 0
@@ -149,6 +157,7 @@ def _node(options: argparse.Namespace) -> int:
 
 
 def _controller(options: argparse.Namespace) -> int:
+    heed_sigterm()
     from appliance.controller.main import run
 
     _settle()
@@ -163,6 +172,7 @@ def _controller(options: argparse.Namespace) -> int:
 
 
 def _manager(options: argparse.Namespace) -> int:
+    heed_sigterm()
     from appliance.manager.main import run
 
     _settle()

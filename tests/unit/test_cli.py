@@ -176,6 +176,17 @@ async def test_sigterm_ends_a_role_in_order() -> None:
     assert ended.is_set()
 
 
+def test_the_first_process_of_a_container_ends_at_sigterm_before_it_serves() -> None:
+    """Without a handler the signal would be dropped for pid 1."""
+    child = os.fork()
+    if child == 0:
+        os.getpid = lambda: 1  # type: ignore[method-assign]
+        roles.heed_sigterm()
+        signal.raise_signal(signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+
+
 async def test_an_end_that_nobody_asked_for_is_an_error() -> None:
     """Without the signal a cancelled role stays one."""
 
