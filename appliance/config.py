@@ -78,6 +78,9 @@ class ControllerSettings:
     metrics_listen: str = "127.0.0.1:0"
     webhook_listen: str | None = None
     """HOST:PORT of the admission webhook, TLS; None: off, as on the box, whose API server has the rule itself."""
+    webhook_renew: float = 60 * 86400.0
+    """Seconds after which the webhook's certificate is made anew; its authority after fifteen times that. At most 60
+    days: a certificate counts for 90."""
     controller_user: str = "system:serviceaccount:sandbox-system:sandbox-controller-manager"
     """Who may end pods of sandboxes: this program, as the API server knows it (``SANDBOX_CONTROLLER_USERNAME``)."""
 

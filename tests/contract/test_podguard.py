@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from api_servers import EmbeddedApiServer
-from clouds import Cloud, cloud
+from clouds import cloud
+from guards import WAIT, guarded
 
-from appliance.api import kinds, labels
+from appliance.api import kinds
 from appliance.api.structs import SandboxSet
-from appliance.config import ControllerSettings
-from appliance.controller.admission import keeping, webhook
-from appliance.install.admission import objects
-from appliance.kube import errors
 
 TEMPLATE = {"spec": {"containers": [{"name": "sandbox", "image": "one:1"}]}}
-WAIT = 60.0
-
-
-@asynccontextmanager
-async def guarded(found: Cloud, server: Any, patch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """The rule in force: at once on the box's API server, by a webhook on a port of ours on the real one."""
-    if isinstance(server, EmbeddedApiServer):
-        yield
-        return
-    patch.setattr(keeping, "names", lambda: ["localhost"])
-    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    settings = ControllerSettings(webhook_listen="127.0.0.1:0")
-    with suppress(errors.AlreadyExists):
-        await found.user.create(kinds.NAMESPACE, None, {"metadata": {"name": labels.SYSTEM_NAMESPACE}})
-    configuration = next(one for one in objects(labels.SYSTEM_NAMESPACE) if one["kind"].startswith("Validating"))
-    task = asyncio.create_task(webhook.serve(found.world.cluster, settings, listening))
-    try:
-        port = await asyncio.wait_for(listening, WAIT)
-        reached = {"url": f"https://localhost:{port}{webhook.PATH}"}
-        webhooks = [{**one, "clientConfig": reached, "failurePolicy": "Fail"} for one in configuration["webhooks"]]
-        await found.user.create(kinds.VALIDATINGWEBHOOK, None, {**configuration, "webhooks": webhooks})
-        material = await keeping.current(found.world.cluster, found.world.clock())
-        await keeping.trust(found.world.cluster, material.bundle)
-        yield
-    finally:
-        await found.user.delete(kinds.VALIDATINGWEBHOOK, None, labels.WEBHOOK_CONFIGURATION)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_claimed_pods_are_protected_and_pool_members_are_not(

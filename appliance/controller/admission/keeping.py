@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from appliance.api import kinds, labels
 from appliance.api.corestructs import Secret
-from appliance.controller.admission.certificates import Material, renewed
+from appliance.controller.admission.certificates import LEAF_RENEW, Material, renewed
 from appliance.kube import errors
 from appliance.kube.cluster import Cluster
 
@@ -31,15 +31,15 @@ def names() -> list[str]:
     return [service, f"{service}.cluster.local"]
 
 
-async def current(cluster: Cluster, now: datetime) -> Material:
-    """The material in force, renewed and written when it is due. Raises KubeError."""
+async def current(cluster: Cluster, now: datetime, renew: timedelta = LEAF_RENEW) -> Material:
+    """The material in force, renewed and written when it is due (see ``certificates.renewed``). Raises KubeError."""
     for _ in range(_TURNS):
         try:
             secret = await cluster.get(kinds.SECRET, labels.SYSTEM_NAMESPACE, SECRET)
         except errors.NotFound:
             secret = None
         held = _read(secret) if secret is not None else None
-        fresh = renewed(held, names(), now)
+        fresh = renewed(held, names(), now, renew)
         if fresh is None and held is not None:
             return held
         assert fresh is not None
@@ -53,7 +53,10 @@ async def current(cluster: Cluster, now: datetime) -> Material:
 
 
 async def trust(cluster: Cluster, bundle: str) -> None:
-    """Make the API server trust the bundle, where the configuration is installed. Raises KubeError."""
+    """Make the API server trust the bundle, where the configuration is installed.
+
+    Raises KubeError; Conflict among them when another replica has renewed since the bundle was read.
+    """
     try:
         found = await cluster.get(kinds.VALIDATINGWEBHOOK, None, labels.WEBHOOK_CONFIGURATION, type=dict[str, Any])
     except errors.NotFound:
@@ -63,10 +66,14 @@ async def trust(cluster: Cluster, bundle: str) -> None:
     webhooks = found.get("webhooks") or []
     if all((one.get("clientConfig") or {}).get("caBundle") == wanted for one in webhooks):
         return
+    held = _read(await cluster.get(kinds.SECRET, labels.SYSTEM_NAMESPACE, SECRET))
+    if held is not None and held.bundle != bundle:  # the configuration may be that replica's, and newer than ours
+        raise errors.Conflict(409, "Conflict", f"Secret {SECRET}: another replica has renewed it meanwhile")
     # Applied, so that this program owns nothing of the configuration but this field.
     trusted = [{"name": one["name"], "clientConfig": {"caBundle": wanted}} for one in webhooks]
-    body = {"metadata": {"name": labels.WEBHOOK_CONFIGURATION}, "webhooks": trusted}
     name = labels.WEBHOOK_CONFIGURATION
+    meta = {"name": name, "resourceVersion": found["metadata"]["resourceVersion"]}
+    body = {"metadata": meta, "webhooks": trusted}
     await cluster.apply(kinds.VALIDATINGWEBHOOK, None, name, body, manager=_MANAGER, force=True)
 
 

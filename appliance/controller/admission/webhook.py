@@ -12,6 +12,7 @@ import logging
 import ssl
 import tempfile
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 PATH = "/validate-pods"
 READY = "/readyz"
 _CHECK = 60.0
-"""Seconds between looks at the certificate and at who trusts it."""
+"""Seconds between looks at the certificate and at who trusts it; fewer when it is renewed more often."""
 _MAX_BODY = 3 * 1024 * 1024
 """The API server's own limit for an object."""
 
@@ -45,7 +46,8 @@ async def serve(cluster: Cluster, settings: ControllerSettings, listening: async
     address = parse_address(str(settings.webhook_listen), "--webhook-listen")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    material = await _first(cluster)
+    renew = timedelta(seconds=settings.webhook_renew)
+    material = await _first(cluster, renew)
     load(context, material)
     application = web.Application(client_max_size=_MAX_BODY)
     application.router.add_post(PATH, Guard(cluster, settings.controller_user).answer)
@@ -57,7 +59,7 @@ async def serve(cluster: Cluster, settings: ControllerSettings, listening: async
         if listening is not None:
             listening.set_result(runner.addresses[0][1])
         log.info("admission webhook on %s", settings.webhook_listen)
-        await _keep(cluster, context, material)
+        await _keep(cluster, context, material, renew)
     finally:
         await _end(runner)
 
@@ -71,28 +73,48 @@ async def _end(runner: web.AppRunner) -> None:
             transport.abort()
 
 
-async def _first(cluster: Cluster) -> Material:
+async def _first(cluster: Cluster, renew: timedelta) -> Material:
     """The certificate, as soon as the cluster answers."""
     backoff = Backoff(0.2, 10.0)
     while True:
         try:
-            return await keeping.current(cluster, times.now())
+            material = await keeping.current(cluster, times.now(), renew)
         except errors.KubeError as error:
             log.warning("the webhook waits for its certificate: %s", error)
             await asyncio.sleep(backoff.next())
+        else:
+            await _trust(cluster, material)
+            return material
 
 
-async def _keep(cluster: Cluster, context: ssl.SSLContext, loaded: Material) -> None:
+async def _trust(cluster: Cluster, material: Material) -> bool:
+    """Whether everybody is told to trust it."""
+    try:
+        await keeping.trust(cluster, material.bundle)
+    except errors.KubeError as error:
+        log.warning("the API server could not be told to trust the webhook: %s", error)
+        return False
+    return True
+
+
+async def _keep(cluster: Cluster, context: ssl.SSLContext, loaded: Material, renew: timedelta) -> None:
+    """Renew, trust, show. What a new authority signed is shown one look after everybody was told to trust it, by
+    whichever replica: the API servers hear of the configuration by a watch.
+    """
+    pause, told = min(_CHECK, renew.total_seconds() / 2), loaded.bundle
     while True:
+        await asyncio.sleep(pause)
         try:
-            material = await keeping.current(cluster, times.now())
-            if material != loaded:
-                load(context, material)
-                loaded = material
-            await keeping.trust(cluster, material.bundle)
+            material = await keeping.current(cluster, times.now(), renew)
         except errors.KubeError as error:
             log.warning("the webhook's certificate could not be checked: %s", error)
-        await asyncio.sleep(_CHECK)
+            continue
+        if not await _trust(cluster, material):
+            continue
+        if material != loaded and material.bundle == told:
+            load(context, material)
+            loaded = material
+        told = material.bundle
 
 
 def load(context: ssl.SSLContext, material: Material) -> None:
