@@ -1,6 +1,7 @@
 """Commands of ``spec.lifecycle``, run inside a sandbox by its runtime: ``/process.Process/Start`` as root.
 
 A hook runs in a task of its own, so that no worker waits for it; its outcome is kept until the upgrade's name changes.
+One that takes too long is killed by the runtime, which is told its deadline.
 The answer is a stream of Connect frames (a flag byte, four bytes of length, JSON); what a sandbox says is not trusted:
 sizes and time are limited.
 """
@@ -25,6 +26,8 @@ TOLD = 1024
 """Characters of a failed hook's stderr in the condition."""
 _MAX_FRAME = 4 * 1024 * 1024
 _DEFAULT_TIMEOUT = 60.0
+_LATE = 5.0
+"""Seconds after a hook's deadline in which the runtime says that it has killed it."""
 _END = 0x02
 
 
@@ -70,12 +73,14 @@ class Hooks:
         limit = float(hook.get("timeoutSeconds") or _DEFAULT_TIMEOUT)
         command = [str(part) for part in (hook.get("exec") or {}).get("command") or []]
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit + _LATE):
                 problem = (
-                    await execute(ip, self._port, token, command) if command else "exec.command: expected a command"
+                    await execute(ip, self._port, token, command, limit)
+                    if command
+                    else "exec.command: expected a command"
                 )
         except TimeoutError:
-            problem = f"the hook did not end within {limit:g} s"
+            problem = _too_long(limit)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             problem = f"the runtime could not run the hook: {type(error).__name__}: {error}"
         self._ended[key] = (name, problem)
@@ -83,8 +88,8 @@ class Hooks:
         self._done(key)
 
 
-async def execute(ip: str, port: int, token: str | None, command: list[str]) -> str:
-    """Run a command as root; what went wrong, with the end of its stderr, or empty.
+async def execute(ip: str, port: int, token: str | None, command: list[str], limit: float) -> str:
+    """Run a command as root, for ``limit`` seconds at most; what went wrong, with the end of its stderr, or empty.
 
     Raises aiohttp.ClientError, OSError, ValueError when the runtime cannot be asked or does not answer as it should.
     """
@@ -93,6 +98,7 @@ async def execute(ip: str, port: int, token: str | None, command: list[str]) -> 
     headers = {
         "Content-Type": "application/connect+json",
         "Connect-Protocol-Version": "1",
+        "Connect-Timeout-Ms": str(int(limit * 1000)),
         "Authorization": "Basic " + base64.b64encode(b"root:").decode(),
         **({"X-Access-Token": token} if token else {}),
     }
@@ -107,16 +113,25 @@ async def execute(ip: str, port: int, token: str | None, command: list[str]) -> 
             return f"the runtime answered {answer.status}: {(await answer.content.read(TOLD)).decode(errors='replace')}"
         async for flags, message in _frames(answer.content):
             if flags & _END:
-                error = (message.get("error") or {}).get("message")
-                return (
-                    f"the runtime refused the hook: {error}" if error else "the runtime did not say how the hook ended"
-                )
+                return _refusal(message.get("error") or {}, limit)
             event = message.get("event") or {}
             if piece := (event.get("data") or {}).get("stderr"):
                 stderr = (stderr + base64.b64decode(piece))[-4 * TOLD :]
             if (end := event.get("end")) is not None:
                 return _verdict(command, end, stderr.decode(errors="replace"))
     raise ValueError("the stream ended early")
+
+
+def _refusal(error: dict[str, Any], limit: float) -> str:
+    if error.get("code") == "deadline_exceeded":
+        return _too_long(limit)
+    if said := error.get("message"):
+        return f"the runtime refused the hook: {said}"
+    return "the runtime did not say how the hook ended"
+
+
+def _too_long(limit: float) -> str:
+    return f"the hook did not end within {limit:g} s"
 
 
 def _verdict(command: list[str], end: dict[str, Any], stderr: str) -> str:

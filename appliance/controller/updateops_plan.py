@@ -84,7 +84,7 @@ def stage(ops: SandboxUpdateOps, target: Target) -> Stage:
     sandbox, spec, status = target.sandbox, target.sandbox.spec, target.sandbox.status
     owner = sandbox.meta.labels.get(labels.UPDATE_OPS)
     if owner != ops.name:
-        return Stage.WAITING if target.template != target.wanted else Stage.UPDATED
+        return Stage.WAITING if target.template != target.wanted or _failed_before(sandbox) else Stage.UPDATED
     if target.template != target.wanted:
         if sandbox.meta.annotations.get(labels.UPGRADE_RESUME) != ops.name:
             return Stage.WAITING  # somebody changed it since
@@ -184,6 +184,13 @@ def to_resume(ops: SandboxUpdateOps, sandbox: Sandbox) -> bool:
     """Whether a paused sandbox has to run for its change: to be thawed, or for its hooks."""
     paused = sandbox.spec.paused and sandbox.status.phase == Phase.PAUSED
     return paused and (not _stopped(sandbox) or bool(ops.spec.lifecycle))
+
+
+def _failed_before(sandbox: Sandbox) -> bool:
+    """Whether its last change failed: its template says what its pod is not. Another operation tries again."""
+    said, change = (conditions.find(sandbox.status.conditions, kind) for kind in (UPGRADING, INPLACE_UPDATE))
+    replaced = sandbox.spec.upgrade_policy is not None and said is not None and said.reason in _FAILED
+    return replaced or (change is not None and change.reason in (Reason.FAILED, Reason.FORBIDDEN))
 
 
 def _runs(sandbox: Sandbox) -> bool:

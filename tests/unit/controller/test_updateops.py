@@ -106,7 +106,7 @@ def executed(monkeypatch):
     """Commands that hooks ran; one that holds ``fail`` fails."""
     ran: list[list[str]] = []
 
-    async def execute(ip, port, token, command):
+    async def execute(ip, port, token, command, limit):
         ran.append(command)
         return "it broke" if "fail" in command else ""
 
@@ -150,6 +150,23 @@ async def test_a_failed_hook_stops_nobody_and_is_counted(cluster, executed):
     assert {pod["metadata"]["uid"] for pod in cluster.server.of("pods")} == before
     marked = [s["metadata"]["labels"].get(labels.UPGRADE_FAILED) for s in cluster.server.of("sandboxes")]
     assert marked == ["true", "true"]
+
+
+async def test_what_failed_is_tried_again_by_the_next_operation(cluster, executed):
+    """The same change with a hook that works: the pod is exchanged; with the same broken one it is Failed again. Never
+    Completed because the template was written already.
+    """
+    await sandboxes(cluster, 1)
+    for command, phase, image in (
+        ("fail", "Failed", "one:1"),
+        ("fail", "Failed", "one:1"),
+        ("ok", "Completed", "two:1"),
+    ):
+        ops(cluster, lifecycle={"preUpgrade": {"exec": {"command": [command]}}})
+        await cluster.until(lambda: status(cluster).get("phase") in ("Completed", "Failed"), timeout=15)
+        assert (status(cluster)["phase"], images(cluster)) == (phase, [image])
+        cluster.delete("sandboxupdateops", "u")
+        await cluster.until(lambda: not cluster.server.of("sandboxupdateops"))
 
 
 async def test_a_broken_image_stops_the_roll_out(cluster):

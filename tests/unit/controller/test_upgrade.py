@@ -35,7 +35,7 @@ async def executed(monkeypatch) -> AsyncIterator[list[list[str]]]:
     """Commands that hooks ran, in order; one that holds ``fail`` fails."""
     ran: list[list[str]] = []
 
-    async def execute(ip, port, token, command):
+    async def execute(ip, port, token, command, limit):
         ran.append(command)
         return "it broke" if "fail" in command else ""
 
@@ -133,6 +133,10 @@ def frame(message, flags=0):
     return bytes((flags,)) + len(data).to_bytes(4, "big") + data
 
 
+def sent(message):
+    return frame(message, 2 if "error" in message else 0)
+
+
 @pytest.mark.parametrize(
     ("events", "problem"),
     [
@@ -144,6 +148,11 @@ def frame(message, flags=0):
             ],
             "save ended with exit code 3: disk full",
         ),
+        (
+            [{"event": {"start": {"pid": 7}}}, {"error": {"code": "deadline_exceeded"}}],
+            "the hook did not end within 9 s",
+        ),
+        ([{"error": {"code": "internal", "message": "no such file"}}], "the runtime refused the hook: no such file"),
     ],
 )
 async def test_a_hook_is_run_by_the_runtime(events, problem):
@@ -153,7 +162,7 @@ async def test_a_hook_is_run_by_the_runtime(events, problem):
     async def serve(reader, writer):
         nonlocal seen
         seen = await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"".join(map(frame, events)) + frame({}, 2))
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"".join(map(sent, events)) + frame({}, 2))
         await writer.drain()
         writer.close()
         await writer.wait_closed()
@@ -161,6 +170,7 @@ async def test_a_hook_is_run_by_the_runtime(events, problem):
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        assert await hooks.execute("127.0.0.1", port, "secret", ["save"]) == problem
+        assert await hooks.execute("127.0.0.1", port, "secret", ["save"], 9) == problem
+    assert b"Connect-Timeout-Ms: 9000" in seen
     assert b"X-Access-Token: secret" in seen and b"/process.Process/Start" in seen
     assert labels.GROUP.encode() not in seen
