@@ -1,9 +1,10 @@
-"""Who we are to the cluster, and where it is: kubeconfigs through ``kubernetes``, a pod's account without it.
+"""Who we are to the cluster, and where it is: a pod's account, a box's kubeconfig, and all others by ``kubernetes``.
 
-This is the only module that imports the ``kubernetes`` package, and only when a kubeconfig is read, so that roles
-without a cluster and roles in pods never pay for it. It takes over what that package knows about configuration files
-and credentials (its API clients are not used: eighty times slower than ours on lists) and adds what it leaves out:
-errors instead of log lines when an exec plugin fails, deadlines, and renewal of tokens *and* client certificates.
+This is the only module that imports the ``kubernetes`` package, and only for a kubeconfig that somebody else wrote, so
+that roles without a cluster, in pods and on a box never pay for it. It takes over what that package knows about
+configuration files and credentials (its API clients are not used: eighty times slower than ours on lists) and adds what
+it leaves out: errors instead of log lines when an exec plugin fails, deadlines, and renewal of tokens *and* client
+certificates.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.kube import serviceaccount
+from appliance.kube import plainconfig, serviceaccount
 from appliance.kube.errors import ConfigError
 
 _FILE_PERIOD = 60.0
@@ -102,6 +103,8 @@ def from_kubeconfig(path: Path) -> Load:
     contexts: dict[tuple[Any, ...], ssl.SSLContext] = {}
 
     async def load() -> Access:
+        if (plain := plainconfig.read(path)) is not None:
+            return _plain_access(plain, contexts)
         from kubernetes.aio.client import Configuration
         from kubernetes.aio.config import load_kube_config
 
@@ -184,6 +187,19 @@ def _access(configuration: Any, contexts: dict[tuple[Any, ...], ssl.SSLContext],
         proxy=configuration.proxy or None,
         renew_at=renew_at,
     )
+
+
+def _plain_access(plain: plainconfig.Plain, contexts: dict[tuple[Any, ...], ssl.SSLContext]) -> Access:
+    tls = None
+    if plain.server.startswith("https://"):
+        key = ("plain", plain.authority)
+        try:
+            tls = contexts.get(key) or ssl.create_default_context(cadata=plain.authority)
+        except ssl.SSLError as error:
+            raise ConfigError(f"certificates of the cluster connection: {error}") from error
+        contexts.clear()
+        contexts[key] = tls
+    return Access(server=plain.server, authorization=f"Bearer {plain.token}", tls=tls)
 
 
 @dataclass(frozen=True)
