@@ -42,7 +42,11 @@ def manifest(replicas: int) -> dict[str, Any]:
         "volumeMounts": [mount],
         "resources": {
             "requests": {"cpu": "1", "memory": "1Gi"},
-            "limits": {"cpu": "1", "memory": "1Gi"},
+            "limits": {
+                "cpu": "1",
+                "memory": "1Gi",
+                "ephemeral-storage": "10Gi",
+            },  # the disk: what the node gives anyway
         },
         "startupProbe": probe,
     }

@@ -97,7 +97,12 @@ def end_at(sandbox: Sandbox, run: Run) -> datetime:
 
 def started_at(sandbox: Sandbox, options: Options) -> datetime:
     """E2B's ``startedAt``: the delivery, or the last resume."""
-    text = options.started_at or sandbox.meta.annotations.get(CLAIM_TIMESTAMP)
+    return times.parse_or_none(options.started_at) or delivered_at(sandbox)
+
+
+def delivered_at(sandbox: Sandbox) -> datetime:
+    """When its client was given it."""
+    text = sandbox.meta.annotations.get(CLAIM_TIMESTAMP)
     return times.parse_or_none(text) or times.parse_or_none(sandbox.meta.creation_timestamp) or NEVER
 
 

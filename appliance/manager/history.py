@@ -1,9 +1,9 @@
-"""What outlives a manager: logs and metrics in a file beside its control socket, read again by the next one there.
+"""What outlives a manager: logs, metrics and counts, in a file beside its control socket, read by the next one there.
 
-Every ``INTERVAL`` and at the end, journal, samples and team metrics are written whole, newest first up to
+Every ``INTERVAL`` and at the end, journal, samples, team metrics and deliveries are written whole, newest first up to
 ``MAX_BYTES``, and put in the old file's place; a manager that is killed loses what came after the last writing. A line
-of JSON per sandbox or team: an unreadable one costs no other. On a box the file is in the data directory; in a pod it
-lasts as long as the volume that the socket is on. Encoding pauses often: requests come first.
+of JSON per sandbox, team or template: an unreadable one costs no other. On a box the file is in the data directory; in
+a pod it lasts as long as the volume that the socket is on. Encoding pauses often: requests come first.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import msgspec
 from appliance.manager.guest import Guests, RuntimeMetrics
 from appliance.manager.journal import Journal, Line, Record
 from appliance.manager.runstate import Run
+from appliance.manager.spawns import Spawned, Spawns
 from appliance.manager.team_metrics import Sample, TeamMetrics
 
 INTERVAL: Final = 30.0
@@ -53,14 +54,27 @@ class KeptTeam(msgspec.Struct, tag="team"):
     samples: list[Sample]
 
 
-class History:
-    """Keeps what ``journal``, ``guests`` and ``teams`` know in ``path``."""
+class KeptTemplate(msgspec.Struct, tag="template"):
+    """One template's deliveries."""
 
-    def __init__(self, path: Path, journal: Journal, guests: Guests, teams: TeamMetrics) -> None:
+    namespace: str
+    name: str
+    count: int
+    last: datetime
+
+
+Kept = KeptSandbox | KeptTeam | KeptTemplate
+
+
+class History:
+    """Keeps what ``journal``, ``guests``, ``teams`` and ``spawns`` know in ``path``."""
+
+    def __init__(self, path: Path, journal: Journal, guests: Guests, teams: TeamMetrics, spawns: Spawns) -> None:
         self._path = path
         self._journal = journal
         self._guests = guests
         self._teams = teams
+        self._spawns = spawns
         self._written = b""
         """Digest of what the file holds."""
 
@@ -108,8 +122,10 @@ class History:
                 await asyncio.sleep(0)
         return bytes(text)
 
-    def _all(self) -> Iterator[KeptSandbox | KeptTeam]:
-        """Teams, then sandboxes, newest first; what comes and goes meanwhile may be in it or not."""
+    def _all(self) -> Iterator[Kept]:
+        """Templates and teams, then sandboxes, newest first; what comes and goes meanwhile may be in it or not."""
+        for namespace, template, spawned in reversed(list(self._spawns.all())):
+            yield KeptTemplate(namespace, template, spawned.count, spawned.last)
         for name, taken in self._teams.all().items():
             yield KeptTeam(name, list(taken))
         for sandbox_id, record in self._journal.newest():
@@ -118,7 +134,10 @@ class History:
             lines = list(record.lines)
             yield KeptSandbox(sandbox_id, record.namespace, record.template, run, record.ended, lines, samples)
 
-    def _restore(self, kept: KeptSandbox | KeptTeam) -> None:
+    def _restore(self, kept: Kept) -> None:
+        if isinstance(kept, KeptTemplate):
+            self._spawns.restore(kept.namespace, kept.name, Spawned(kept.count, kept.last))
+            return
         if isinstance(kept, KeptTeam):
             self._teams.restore(kept.name, kept.samples)
             return
@@ -128,7 +147,7 @@ class History:
         self._guests.restore(kept.id, kept.samples)
 
 
-_DECODER: Final = msgspec.json.Decoder(KeptSandbox | KeptTeam)
+_DECODER: Final[msgspec.json.Decoder[Kept]] = msgspec.json.Decoder(Kept)
 
 
 def _replace(path: Path, text: bytes) -> None:

@@ -51,6 +51,7 @@ from appliance.manager.services import Services
 from appliance.manager.serving import serving
 from appliance.manager.shelf import Shelf
 from appliance.manager.sizes import Sizer
+from appliance.manager.spawns import Spawns
 from appliance.manager.tags import Tags
 from appliance.manager.team_metrics import TeamMetrics
 from appliance.manager.templates import Templates
@@ -145,18 +146,20 @@ async def _serve(
     session = await stack.enter_async_context(aiohttp.ClientSession())
     guests, teams, journal = Guests(session, times.now), TeamMetrics(), Journal(times.now)
     sampler = Sampler(roster, guests, teams, times.now)
-    history = History(settings.control_socket.with_suffix(".history"), journal, guests, teams)
+    spawns = Spawns()
+    history = History(settings.control_socket.with_suffix(".history"), journal, guests, teams, spawns)
     history.recover({entry.sandbox_id for entry, _ in roster.delivered()})
     for entry, state in roster.delivered():
         journal.moved(entry, None, state)
+        spawns.recount(entry)
     stack.push_async_callback(history.save)
     tasks.add(asyncio.create_task(history.run(), name="history"))
     logs = SandboxLogs(cluster, journal)
-    roster.observers += [journal, sampler, logs]
+    roster.observers += [journal, sampler, logs, spawns]
     stack.push_async_callback(logs.drain)
     tasks.add(asyncio.create_task(sampler.run(), name="sampler"))
     sizer = Sizer(caches.sets, caches.templates)
-    templates = Templates(caches.sets, sizer)
+    templates = Templates(caches.sets, sizer, spawns)
     wired = Services(
         settings=settings,
         cluster=cluster,

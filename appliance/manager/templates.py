@@ -20,6 +20,7 @@ from appliance.kube.informer import Informer
 from appliance.manager.errors import Fault, invalid, template_not_found
 from appliance.manager.keys.model import ApiKey
 from appliance.manager.sizes import Sizer
+from appliance.manager.spawns import Spawns
 from appliance.manager.tags import DEFAULT_TAG, tags_of
 from appliance.manager.template_tags import Tagged
 
@@ -35,9 +36,10 @@ _BUILDS = uuid.UUID("b8f7a3de-53b0-5d2f-8e61-2d4c5b6f7a10")
 class Templates:
     """Looks templates up for a key, and renders them."""
 
-    def __init__(self, sets: Informer[SandboxSet], sizer: Sizer) -> None:
+    def __init__(self, sets: Informer[SandboxSet], sizer: Sizer, spawns: Spawns) -> None:
         self._sets = sets
         self._sizer = sizer
+        self._spawns = spawns
 
     def resolve(self, key: ApiKey, text: str, *, field: str = "templateID") -> tuple[str | None, str]:
         """Namespace (None: any) and name of the template that ``[namespace/]name[:tag]`` means.
@@ -85,7 +87,9 @@ class Templates:
         """``Template``."""
         sizes = self._sizer.of_set(pool)
         names = [pool.name, *self._aliases_of(pool)]
-        created = times.format(_instant(pool.meta.creation_timestamp), micro=True)
+        since = _instant(pool.meta.creation_timestamp)
+        created = times.format(since, micro=True)
+        spawned = self._spawns.of(pool.namespace, pool.name, since)
         return {
             "templateID": pool.name,
             "buildID": build_id(pool),
@@ -98,8 +102,8 @@ class Templates:
             "createdAt": created,
             "updatedAt": created,
             "createdBy": None,
-            "lastSpawnedAt": None,
-            "spawnCount": 0,
+            "lastSpawnedAt": times.format(spawned.last, micro=True) if spawned is not None else None,
+            "spawnCount": spawned.count if spawned is not None else 0,
             "buildCount": 1,
             "envdVersion": labels.ENVD_VERSION,
             "buildStatus": "ready",

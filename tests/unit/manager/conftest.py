@@ -47,6 +47,7 @@ from appliance.manager.sandbox_logs import SandboxLogs
 from appliance.manager.services import Services
 from appliance.manager.shelf import Shelf
 from appliance.manager.sizes import Sizer
+from appliance.manager.spawns import Spawns
 from appliance.manager.tags import Tags
 from appliance.manager.team_metrics import TeamMetrics
 from appliance.manager.templates import Templates
@@ -284,9 +285,10 @@ class World:
         self.guests, self.teams, self.journal = Guests(session, self.clock.now), TeamMetrics(), Journal(self.clock.now)
         self.sampler = Sampler(self.roster, self.guests, self.teams, self.clock.now)
         self.logs = SandboxLogs(cluster, self.journal)
-        self.roster.observers += [self.journal, self.sampler, self.logs]
+        self.spawns = Spawns()
+        self.roster.observers += [self.journal, self.sampler, self.logs, self.spawns]
         sizer = Sizer(self.caches.sets, self.caches.templates)
-        templates = Templates(self.caches.sets, sizer)
+        templates = Templates(self.caches.sets, sizer, self.spawns)
         self.wired = Services(
             settings=settings,
             cluster=cluster,

@@ -10,6 +10,7 @@ from appliance.manager import history, journal
 from appliance.manager.guest import Guests, RuntimeMetrics
 from appliance.manager.history import History
 from appliance.manager.journal import Journal, Line
+from appliance.manager.spawns import Spawned, Spawns
 from appliance.manager.team_metrics import Sample, TeamMetrics
 
 
@@ -21,7 +22,8 @@ class Successor:
         self.journal = Journal(world.clock.now)
         self.guests = Guests(session, world.clock.now)
         self.teams = TeamMetrics()
-        self.history = History(path, self.journal, self.guests, self.teams)
+        self.spawns = Spawns()
+        self.history = History(path, self.journal, self.guests, self.teams, self.spawns)
 
     def messages(self, sandbox_id: str) -> list[str]:
         """The lines of a sandbox; none when it is not known."""
@@ -30,7 +32,7 @@ class Successor:
 
 
 def _kept(world: Any, path: Path) -> History:
-    return History(path, world.journal, world.guests, world.teams)
+    return History(path, world.journal, world.guests, world.teams, world.spawns)
 
 
 async def test_the_next_manager_knows_what_the_last_one_knew(world: Any, tmp_path: Path) -> None:
@@ -99,3 +101,20 @@ async def test_nothing_new_is_not_written_again(world: Any, tmp_path: Path) -> N
     await world.create()
     await kept.save()
     assert (tmp_path / "h").exists()
+
+
+async def test_deliveries_are_counted_on_by_the_next_manager(world: Any, tmp_path: Path) -> None:
+    """Those that it finds living are counted once: by the one before, or here when they are younger than its file."""
+    before = [(await world.create())["sandboxID"] for _ in range(2)]
+    await world.call("DELETE", f"/sandboxes/{before[0]}")
+    await _kept(world, tmp_path / "h").save()
+    world.clock.offset += timedelta(seconds=5)
+    after = (await world.create())["sandboxID"]
+    next_one = Successor(world, tmp_path / "h")
+    next_one.history.recover({before[1], after})
+    for entry, _ in world.roster.delivered():
+        next_one.spawns.recount(entry)
+    young = world.roster.get(after)
+    assert list(next_one.spawns.all()) == [("default", "python", Spawned(3, young.started_at))]
+    next_one.spawns.moved(young, None, world.roster.run_of(young))  # seen again, as after a failed deletion
+    assert next(next_one.spawns.all())[2].count == 3

@@ -1,5 +1,6 @@
 """Templates beyond the list: deletion, the public flag, default names, and the tag resources of the 2.63 schema."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -112,3 +113,21 @@ async def test_what_is_wrong_with_a_tag_request_is_named(world: Any, path: str, 
     """A bad parameter is a 400 that names it, an unknown tag 404."""
     answer = await world.call("GET", f"/templates/python/tags/{path}")
     assert answer.status_code == status and named in (await answer.get_json())["message"]
+
+
+async def test_deliveries_of_a_template_are_counted(world: Any) -> None:
+    """spawnCount and lastSpawnedAt: none before the first, each once, kept after the end; a namesake begins anew."""
+    view = await _get(world, "/templates/python")
+    assert (view["spawnCount"], view["lastSpawnedAt"]) == (0, None)
+    first, second = [await world.create() for _ in range(2)]
+    started = (await _get(world, f"/sandboxes/{second['sandboxID']}"))["startedAt"]
+    for path in (f"/sandboxes/{first['sandboxID']}/pause", f"/sandboxes/{first['sandboxID']}/resume"):
+        await world.call("POST", path, json={})
+    await world.call("DELETE", f"/sandboxes/{second['sandboxID']}")
+    (listed,) = [one for one in await _get(world, "/templates") if one["templateID"] == "python"]
+    view = await _get(world, "/templates/python")
+    assert listed["spawnCount"] == view["spawnCount"] == 2
+    assert view["lastSpawnedAt"] == started
+    spawned = world.spawns
+    assert spawned.of("default", "python", world.clock.now() + timedelta(hours=1)) is None
+    assert spawned.of("default", "python", world.clock.now() - timedelta(hours=9)) is None
