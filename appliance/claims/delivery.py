@@ -79,13 +79,19 @@ async def take(
 ) -> Sandbox | None:
     """Claim ``candidate`` as it was last seen. None: somebody else was faster, or it is gone.
 
+    The write also clears who set which field (``managedFields``, by the documented ``[{}]``): until then that was the
+    pool's controller alone, it is half of the object's bytes, and keeping it costs the server a third of the write and
+    of each that follows.
+
     ``timeout`` seconds bound the repetitions after lost answers; then the KubeError of the last one is raised and the
     outcome stays unknown. Raises other KubeErrors as they come; those mean that nothing was written.
     """
 
+    lean = {**patch, "metadata": {**patch["metadata"], "managedFields": [{}]}}
+
     async def write() -> Sandbox:
         return await cluster.patch(
-            kinds.SANDBOX, candidate.namespace, candidate.name, patch, resource_version=candidate.meta.resource_version
+            kinds.SANDBOX, candidate.namespace, candidate.name, lean, resource_version=candidate.meta.resource_version
         )
 
     async def look() -> Sandbox | None:

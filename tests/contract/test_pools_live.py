@@ -108,6 +108,21 @@ async def test_a_set_that_refers_to_a_template_of_another_name(apiserver: Any, n
         await found.world.sandboxes.wait_for(namespace, name, stopped, WAIT)
 
 
+async def test_a_claimed_sandbox_is_small(apiserver: Any, namespace: str) -> None:
+    """The claim's write drops who set which field, later writes bring none back, and server-side apply goes on."""
+    async with cloud(apiserver, namespace) as found:
+        await pool(found, namespace, replicas=1, template=template())
+        claimed = await found.engine.claim(ClaimRequest(namespace=namespace, template="ci", owner="me"))
+        name = claimed.sandbox.name
+        await found.user.patch(kinds.SANDBOX, namespace, name, {"metadata": {"labels": {"later": "yes"}}})
+        raw = await found.user.get(kinds.SANDBOX, namespace, name, type=dict[str, Any])
+        assert raw["metadata"].get("managedFields") is None and raw["metadata"]["labels"]["later"] == "yes"
+        body = {"metadata": {"name": name, "labels": {"mine": "yes"}}}
+        await found.user.apply(kinds.SANDBOX, namespace, name, body, manager="somebody", force=False)
+        raw = await found.user.get(kinds.SANDBOX, namespace, name, type=dict[str, Any])
+        assert (raw["metadata"]["labels"]["mine"], raw["metadata"]["labels"][labels.CLAIMED]) == ("yes", "true")
+
+
 async def test_one_template_in_two_namespaces(apiserver: Any, namespace: str) -> None:
     """Claims that name no namespace drain both pools before anything is made."""
     other = f"{namespace}-b"
