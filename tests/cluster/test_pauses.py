@@ -18,7 +18,7 @@ from appliance.api import labels
 pytestmark = [
     pytest.mark.realnode,
     pytest.mark.timeout(600),
-    pytest.mark.usefixtures("outcomes"),  # what waits for timers, here and in test_troubles.py, begins with the module
+    pytest.mark.usefixtures("outcomes"),  # what waits for timers, here and in other modules, begins with this one
 ]
 Json = dict[str, Any]
 Case = Callable[[Cloud, str], None]

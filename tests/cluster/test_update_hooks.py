@@ -110,6 +110,6 @@ CASES = (hooks_run_inside_the_sandbox,)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_hooks(outcomes: dict[Any, Future[None]], case: Any) -> None:
+def test_update_hooks(outcomes: dict[Any, Future[None]], case: Any) -> None:
     """As the case's own sentence says."""
     outcomes[case].result()
