@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from asyncio import sslproto
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -29,6 +31,17 @@ _CONNECTIONS = 256
 _TLS_LINGERS = sys.version_info < (3, 12, 7) or (3, 13, 0) <= sys.version_info < (3, 13, 1)
 """Whether this Python's asyncio leaves a closed TLS connection open until its peer says goodbye too (aiohttp's own list
 of versions). Watches end in mid-answer, so there are many of those: they are cut after two seconds, or at ``close``."""
+
+
+def _abort(self: Any) -> None:
+    """asyncio's, as it is since Python 3.11.7: a TLS transport whose connection is gone may be aborted as well."""
+    self._closed = True
+    if self._ssl_protocol is not None:
+        self._ssl_protocol._abort()
+
+
+if sys.version_info < (3, 11, 7):  # Debian 12 has 3.11.2: aiohttp aborts those that linger, gone or not
+    sslproto._SSLProtocolTransport.abort = _abort  # type: ignore[method-assign]
 
 
 class Transport:

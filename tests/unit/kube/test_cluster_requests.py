@@ -1,6 +1,7 @@
 """Requests of a Cluster against a scripted server: what goes out, and what comes of every kind of answer."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from appliance.api.kinds import NODE, POD, SANDBOX
 from appliance.kube import errors
 from appliance.kube.cluster import Cluster
+from appliance.kube.transport import _abort
 
 OBJECT = {"metadata": {"name": "a", "namespace": "d", "uid": "u", "resourceVersion": "7"}}
 
@@ -211,3 +213,14 @@ async def test_metrics_read_as_prometheus_text(script: Any, cluster: Cluster) ->
     script.then(script.json(OBJECT))
     await cluster.get(SANDBOX, "d", "a")
     assert 'appliance_kube_requests_total{verb="get",outcome="200"} 1' in list(cluster.metrics.lines())
+
+
+def test_a_tls_transport_whose_connection_is_gone_may_be_aborted() -> None:
+    """What asyncio raised there before 3.11.7 ended commands with a traceback when they closed their connections."""
+    transport: Any = SimpleNamespace(_closed=False, _ssl_protocol=None)
+    _abort(transport)
+    assert transport._closed
+    aborted: list[bool] = []
+    transport._ssl_protocol = SimpleNamespace(_abort=lambda: aborted.append(True))
+    _abort(transport)
+    assert aborted == [True]
