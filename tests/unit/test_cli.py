@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -195,3 +197,13 @@ async def test_an_end_that_nobody_asked_for_is_an_error() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await roles.until_told(role())
+
+
+def test_a_store_that_cannot_be_opened_is_said_in_a_line(tmp_path: Path) -> None:
+    """``--role=apiserver`` where its data directory cannot be: the file and the reason, no traceback."""
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "-m", "appliance", "--role=apiserver", "--data-dir", str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"appliance: cannot open the store {tmp_path}/file/store/state.db: ")
+    assert "Traceback" not in done.stderr

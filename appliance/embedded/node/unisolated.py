@@ -27,11 +27,19 @@ def account(directory: Path) -> dict[str, str]:
     etc, home = directory / "etc", directory / "home"
     for path in (etc, home):
         path.mkdir(parents=True, exist_ok=True)
-    name, uid, gid = getpass.getuser(), os.geteuid(), os.getegid()
+    name, uid, gid = _user_name(), os.geteuid(), os.getegid()
     lines = [f"{alias}:x:{uid}:{gid}::{home}:/bin/bash\n" for alias in dict.fromkeys((name, "user"))]
     (etc / "passwd").write_text("".join(lines))
     (etc / "group").write_text(f"{name}:x:{gid}:\n")
     return {"etc": str(etc), "default_user": name, "default_workdir": str(home)}
+
+
+def _user_name() -> str:
+    """The agent's user; ``user`` where its number has no name, as in containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        return "user"
 
 
 def tree(root: ProcessId) -> list[ProcessId]:

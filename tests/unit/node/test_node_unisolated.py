@@ -58,3 +58,14 @@ def test_a_pod_gets_a_home_of_its_own(tmp_path: Path) -> None:
         account = users.get(name)
         assert (account.uid, account.home) == (os.geteuid(), settings["default_workdir"])
     assert Path(settings["default_workdir"]).is_dir()
+
+
+def test_a_user_without_a_name_has_an_account_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that no passwd knows, as in containers started with --user: its pods' user is called ``user``."""
+
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 65533")
+
+    monkeypatch.setattr(unisolated.getpass, "getuser", unknown)
+    assert unisolated.account(tmp_path)["default_user"] == "user"
+    assert (tmp_path / "etc/passwd").read_text() == f"user:x:{os.geteuid()}:{os.getegid()}::{tmp_path}/home:/bin/bash\n"

@@ -24,7 +24,7 @@ Row = tuple[str, str, str, int, bytes | None]
 """(resource, namespace, name, version, body); body None deletes."""
 
 
-class StoreError(Exception):
+class StoreError(RuntimeError):
     """The store's file cannot be used; the message says which file, why and what to do."""
 
 
