@@ -15,7 +15,7 @@ from appliance.bundle.contents import LIST, SUMS, Contents, Entry
 from appliance.image.archive import verify
 from appliance.image.build import command as build_image
 from appliance.image.build import site
-from appliance.image.workplace import workplace
+from appliance.image.workplace import require_place, workplace
 from appliance.install import chart
 
 PROGRAM, IMAGE, CHART = "appliance.pyz", "images/appliance.tar", f"chart/appliance-{__version__}.tgz"
@@ -34,10 +34,11 @@ def pack(output: Path, images: Sequence[Path], say: Callable[[str], None]) -> No
     """Write the bundle at ``output``; the same file, chart and images give the same bytes.
 
     Raises:
-        ValueError: not run from the single file, or an archive in ``images`` is no whole image archive; named.
+        ValueError: not run from the single file, nowhere to write, or what is in ``images`` is no image archive; named.
         OSError: something cannot be read or written.
     """
     site()  # refuses early what is not the single file
+    require_place(output)
     names = [verify(path) for path in images]
     if clash := {path.name for path in images if sum(other.name == path.name for other in images) > 1}:
         raise ValueError(f"--image: two archives are called {', '.join(sorted(clash))}")

@@ -16,7 +16,7 @@ from appliance import __version__
 from appliance.api.labels import IMAGE_PROGRAM
 from appliance.image import authorities, oci, tree
 from appliance.image.bom import bill
-from appliance.image.workplace import workplace
+from appliance.image.workplace import require_place, workplace
 
 HOME = IMAGE_PROGRAM.rpartition("/")[0]
 USER = 65532
@@ -47,8 +47,7 @@ def command(output: Path, name: str | None, arch: str | None, say: Callable[[str
     tag = name or f"docker.io/library/appliance:{__version__}"
     if ":" not in tag.rpartition("/")[2]:
         raise ValueError(f"--name: expected NAME:TAG, got {tag!r}")
-    if not output.absolute().parent.is_dir():
-        raise ValueError(f"-o {output}: there is no directory {output.absolute().parent}")
+    require_place(output)
     with workplace("appliance-image-") as work:
         target = work / "tree"
         target.mkdir()

@@ -24,6 +24,21 @@ _UNLOCKED_FOR = 86_400.0
 """Seconds after which a directory without a lock file counts as left."""
 
 
+def require_place(output: Path) -> None:
+    """Refuse a file that cannot be written, before the minutes that its making takes.
+
+    Raises:
+        ValueError: ``-o`` names a directory, or a file in a directory that does not exist or is not writable.
+    """
+    directory = output.absolute().parent
+    if output.is_dir():
+        raise ValueError(f"-o {output}: this is a directory; expected the name of a file")
+    if not directory.is_dir():
+        raise ValueError(f"-o {output}: there is no directory {directory}")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise ValueError(f"-o {output}: the directory {directory} is not writable")
+
+
 @contextlib.contextmanager
 def workplace(prefix: str) -> Iterator[Path]:
     """A new directory below the system's temporary one, its name beginning with ``prefix``; removed at the end.

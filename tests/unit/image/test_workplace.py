@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.image.workplace import remove_abandoned, workplace
+from appliance.image.workplace import remove_abandoned, require_place, workplace
 
 PREFIX = "appliance-test-"
 CODE = f"""
@@ -75,3 +75,15 @@ def test_what_is_not_ours_is_not_followed_or_removed(place: Path, monkeypatch: p
     assert sorted(path.name for path in place.iterdir()) == sorted(
         ["precious", *(f"{PREFIX}{name}" for name in ("link", "file", "other"))]
     )
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory instead of a file, a directory that is missing, one that is read only: each in a sentence."""
+    require_place(tmp_path / "new.tar")
+    with pytest.raises(ValueError, match=r"-o .*: this is a directory; expected the name of a file"):
+        require_place(tmp_path)
+    with pytest.raises(ValueError, match=r"-o .*x\.tar: there is no directory .*missing"):
+        require_place(tmp_path / "missing" / "x.tar")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=r"-o .*new\.tar: the directory .* is not writable"):
+        require_place(tmp_path / "new.tar")
