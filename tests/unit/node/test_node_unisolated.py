@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from appliance.embedded.node import unisolated
 from appliance.embedded.node.process_ids import ProcessId
@@ -39,10 +40,10 @@ def test_a_whole_tree_is_stopped_and_continued(family: ProcessId) -> None:
     assert len(unisolated.tree(family)) == 3
     for _ in range(2):
         unisolated.freeze(family, True)
-        assert states(family) == {"T"}
+        eventually(lambda: states(family) == {"T"}, 60)  # a signal is sent, then taken: on a busy machine later
     for _ in range(2):
         unisolated.freeze(family, False)
-        assert "T" not in states(family)
+        eventually(lambda: "T" not in states(family), 60)
 
 
 def test_a_gone_process_has_no_tree(family: ProcessId) -> None:
