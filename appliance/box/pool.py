@@ -42,11 +42,7 @@ def manifest(replicas: int) -> dict[str, Any]:
         "volumeMounts": [mount],
         "resources": {
             "requests": {"cpu": "1", "memory": "1Gi"},
-            "limits": {
-                "cpu": "1",
-                "memory": "1Gi",
-                "ephemeral-storage": "10Gi",
-            },  # the disk: what the node gives anyway
+            "limits": {"cpu": "1", "memory": "1Gi"},
         },
         "startupProbe": probe,
     }
