@@ -49,6 +49,8 @@ _UPGRADE_EVENTS = {
     Reason.POST_UPGRADE_FAILED: "PostUpgradeFailed",
     Reason.SUCCEEDED: "UpgradeSucceeded",
 }
+_ANSWERED = 0.02
+"""Seconds that a delivered sandbox is left alone: its claim is not answered yet, and there is only its status to do."""
 _TIMER_MAX = 3600.0
 """Seconds after which a far timer is looked at again."""
 
@@ -75,7 +77,9 @@ class SandboxController:
 
     def _on_sandbox(self, old: Sandbox | None, new: Sandbox | None) -> None:
         item = new or old
-        if item is not None:
+        if item is not None and _delivered(old, new):
+            self.queue.add_after(item.key, _ANSWERED)
+        elif item is not None:
             self.queue.add(item.key)
 
     def _on_pod(self, old: Pod | None, new: Pod | None) -> None:
@@ -228,6 +232,12 @@ class SandboxController:
 def _bearing(node: Node) -> tuple[str | None, bool]:
     """What of a node its sandboxes show."""
     return node.meta.labels.get(labels.NODE_FREEZER), bool(node_reading.silence(node))
+
+
+def _delivered(old: Sandbox | None, new: Sandbox | None) -> bool:
+    """Whether this is the write of a claim that changed nothing but the owner."""
+    before, after = (item is not None and item.meta.labels.get(labels.CLAIMED) == "true" for item in (old, new))
+    return old is not None and new is not None and after and not before and new.spec.template is None
 
 
 def _telling(pod: Pod) -> tuple[object, ...]:
