@@ -212,7 +212,7 @@ class Kernels:
             env={**forked.env, **program.env},
             argv=program.argv,
             interrupt_by_message=program.interrupt_by_message,
-            connection_file=msgspec.json.encode(connection_file(connection)),
+            connection_file=connection_file(connection),
         )
 
 

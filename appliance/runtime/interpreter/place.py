@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
+
+import msgspec
 
 from appliance.runtime.settings import RuntimeSettings
 from appliance.runtime.supervise.messages import Connection
@@ -72,16 +73,6 @@ def tcp_connection(key: str) -> Connection:
     )
 
 
-def connection_file(connection: Connection) -> Mapping[str, str | int]:
-    """The members of a Jupyter connection file."""
-    return {
-        "transport": connection.transport,
-        "ip": connection.ip,
-        "key": connection.key,
-        "signature_scheme": "hmac-sha256",
-        "shell_port": connection.shell_port,
-        "iopub_port": connection.iopub_port,
-        "stdin_port": connection.stdin_port,
-        "control_port": connection.control_port,
-        "hb_port": connection.hb_port,
-    }
+def connection_file(connection: Connection) -> bytes:
+    """The contents of a Jupyter connection file."""
+    return msgspec.json.encode({**msgspec.structs.asdict(connection), "signature_scheme": "hmac-sha256"})
