@@ -2,13 +2,15 @@
 
 Inside a sandbox a server may listen on 127.0.0.1 only; from outside its port looks closed. So a refused dial is tried
 once more through the forwarder (port ``tunnel_port``), which connects from the inside. A few quick attempts cover a
-server that is just starting; together they never take longer than ``connect_timeout``.
+server that is just starting; together they never take longer than ``connect_timeout``. Where the route says so, TLS
+is begun on the connection before anything is sent; a service that does not speak it is asked once, not again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from pathlib import Path
 
 from appliance.gateway import errors
@@ -33,6 +35,7 @@ class Dialer:
     def __init__(self, hub: Hub, control_socket: Path) -> None:
         self._hub = hub
         self._control_socket = str(control_socket)
+        self._tls = _unverified()
 
     async def control(self) -> Upstream:
         """A new connection to the control API. Raises DialError (503)."""
@@ -51,10 +54,20 @@ class Dialer:
     async def sandbox(self, route: Route, asked: int) -> Upstream:
         """A new connection to ``route``, which serves the port ``asked`` for.
 
-        Raises DialError: port closed, or what the routes say meanwhile.
+        Raises DialError: port closed, no TLS where there should be, or what the routes say meanwhile.
         """
-        settings, stats = self._hub.settings, self._hub.stats
-        stats.dials += 1
+        self._hub.stats.dials += 1
+        upstream = await self._reach(route)
+        if upstream is None:
+            self._hub.stats.dial_failures += 1
+            raise DialError(self._explain(route, asked))
+        if route.tls and not await self._secure(upstream):
+            self._hub.stats.dial_failures += 1
+            raise DialError(errors.no_tls(route.sandbox_id, asked))
+        return upstream
+
+    async def _reach(self, route: Route) -> Upstream | None:
+        settings = self._hub.settings
         try:
             async with asyncio.timeout(settings.connect_timeout):
                 for attempt in range(settings.connect_attempts):
@@ -65,8 +78,7 @@ class Dialer:
                         return upstream
         except TimeoutError:
             pass
-        stats.dial_failures += 1
-        raise DialError(self._explain(route, asked))
+        return None
 
     def _explain(self, route: Route, asked: int) -> Problem:
         """Nothing answered: maybe because the sandbox has gone in the meantime."""
@@ -83,6 +95,22 @@ class Dialer:
             return await self._tunnel(key, route)
         except OSError:
             return None
+
+    async def _secure(self, upstream: Upstream) -> bool:
+        """Begin TLS; False when the service does not speak it, and the connection is closed."""
+        plain, patience = upstream.transport, self._hub.settings.connect_timeout
+        try:
+            transport = await self._hub.loop.start_tls(plain, upstream, self._tls, ssl_handshake_timeout=patience)
+        except OSError:  # ssl.SSLError is one
+            plain.abort()
+            return False
+        except BaseException:
+            plain.abort()
+            raise
+        if transport is None:  # closed as the handshake ended
+            return False
+        upstream.secured(transport)
+        return True
 
     async def _connect(self, key: Key, host: str, port: int) -> Upstream:
         _, upstream = await self._hub.loop.create_connection(lambda: Upstream(self._hub, key), host, port)
@@ -106,3 +134,12 @@ class Dialer:
             return None
         self._hub.stats.tunnels += 1
         return upstream
+
+
+def _unverified() -> ssl.SSLContext:
+    """Services inside a sandbox sign their own certificates: contract §1.6, ``httpsPorts``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context

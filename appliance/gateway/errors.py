@@ -53,6 +53,12 @@ def bad_answer(sandbox_id: str, port: int) -> Problem:
     return Problem(502, "The service in the sandbox closed the connection or did not answer in HTTP", fields=fields)
 
 
+def no_tls(sandbox_id: str, port: int) -> Problem:
+    """A port of ``httpsPorts`` whose service refuses the handshake, as one that speaks plain HTTP does."""
+    fields = {"sandboxId": sandbox_id, "port": port}
+    return Problem(502, "The service in the sandbox does not speak TLS on this port of httpsPorts", fields=fields)
+
+
 def too_slow(sandbox_id: str, port: int) -> Problem:
     """No byte in either direction for the idle time-out."""
     fields = {"sandboxId": sandbox_id, "port": port}

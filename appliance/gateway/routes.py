@@ -28,6 +28,8 @@ class Route:
     """``Host`` sent to user ports instead of the client's; ``${PORT}`` stands for the port. None: the client's."""
     tunnel_port: int
     """Port of the runtime's forwarder, used when the direct dial is refused."""
+    tls: bool = False
+    """The service speaks TLS (``httpsPorts``); its certificate is not verified."""
 
 
 class Refusal(Enum):

@@ -64,6 +64,11 @@ class Upstream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=self._hub.settings.buffer_high)
 
+    def secured(self, transport: asyncio.Transport) -> None:
+        """TLS has begun: from here on ``transport`` carries the plain text."""
+        self.transport = transport
+        transport.set_write_buffer_limits(high=self._hub.settings.buffer_high)
+
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange
         if self._body is not None:
@@ -77,7 +82,7 @@ class Upstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         exchange = self.exchange
-        if exchange is not None and exchange.raw:
+        if exchange is not None and exchange.raw and self.transport.can_write_eof():  # TLS knows no half-closed side
             return exchange.upstream_eof()
         self._ended(None)
         return False
@@ -281,6 +286,8 @@ class Upstream(asyncio.Protocol):
 
     def _salvage(self) -> None:
         """A write failed; an answer sent before the server hung up (413, say) may still wait in the socket."""
+        if self.transport.get_extra_info("sslcontext") is not None:
+            return
         try:
             descriptor = self.transport.get_extra_info("socket").fileno()
             budget = SALVAGE_LIMIT

@@ -21,6 +21,9 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="ignore", defer_build=True)
 
 
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
 class AutoResume(Body):
     """``autoResume``."""
 
@@ -35,7 +38,6 @@ class Egress(Body):
     rules: dict[str, Any] | None = None
     egress_proxy: dict[str, Any] | None = None
     dns_servers: list[str] | None = None
-    https_ports: list[int] | None = None
     allow_in: list[str] | None = None
     deny_in: list[str] | None = None
 
@@ -45,7 +47,7 @@ class Egress(Body):
 
     def unsupported(self) -> list[tuple[str, object]]:
         """Members that nothing here can honour."""
-        names = ("rules", "egress_proxy", "dns_servers", "https_ports", "allow_in", "deny_in")
+        names = ("rules", "egress_proxy", "dns_servers", "allow_in", "deny_in")
         return [(to_camel(name), getattr(self, name)) for name in names]
 
 
@@ -54,6 +56,7 @@ class NetworkConfig(Egress):
 
     allow_public_traffic: bool | None = None
     mask_request_host: str | None = None
+    https_ports: Annotated[list[Port] | None, Field(max_length=100)] = None
 
 
 class NetworkUpdate(Egress):
@@ -61,11 +64,13 @@ class NetworkUpdate(Egress):
 
     allow_public_traffic: bool | None = None
     mask_request_host: str | None = None
+    https_ports: list[int] | None = None
     allow_internet_access: Annotated[bool | None, Field(alias="allow_internet_access")] = None
 
     def unsupported(self) -> list[tuple[str, object]]:
         """Members that nothing here can honour, also when they are ``false``."""
-        own = [("allowPublicTraffic", self.allow_public_traffic), ("maskRequestHost", self.mask_request_host)]
+        names = ("allow_public_traffic", "mask_request_host", "https_ports")
+        own = [(to_camel(name), getattr(self, name)) for name in names]
         return [*super().unsupported(), *((name, [value]) for name, value in own if value is not None)]
 
 

@@ -101,6 +101,7 @@ def plan(body: NewSandbox, *, v2: bool, now: datetime, max_timeout: int) -> Plan
         network=wanted.echo,
         public=wanted.public,
         mask_host=wanted.mask_host,
+        https_ports=wanted.https_ports,
         return_ip=sorted_out.extensions.return_ip,
         alias=alias_used(body.template_id),
     )

@@ -1,7 +1,8 @@
 """The ``network`` options of a create or an update: what can be honoured is, everything else is refused by name.
 
 Honoured: outbound traffic by address and domain (``allowOut``, ``denyOut``, ``allow_internet_access``), private user
-ports (``allowPublicTraffic: false``), and the ``Host`` seen by user ports (``maskRequestHost``).
+ports (``allowPublicTraffic: false``), the ``Host`` seen by user ports (``maskRequestHost``), and user ports that the
+gateway dials with TLS (``httpsPorts``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ MAX_ENTRIES = 1000
 MAX_DOMAINS = 32 * 1024
 """Characters of all domains together: they are kept in annotations, of which an object has 256 KiB."""
 
+CREATE_ONLY = ("allowPublicTraffic", "maskRequestHost", "httpsPorts")
+"""Members that an update leaves as they were."""
+
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+(?::(?:[0-9]{1,5}|\$\{PORT\}))?")
 _PUBLIC_NEEDS_SECURE = (
     "You cannot create a sandbox without public access unless you enable secure envd access via 'secure' flag."
@@ -42,6 +46,8 @@ class Network:
     public: bool = True
     """False: user ports demand the traffic token."""
     mask_host: str | None = None
+    https_ports: tuple[int, ...] = ()
+    """User ports whose services speak TLS."""
     echo: dict[str, Any] | None = None
     """What GET returns as ``network``; None: nothing was given."""
     egress: Egress = OPEN
@@ -71,7 +77,8 @@ def plan(config: NetworkConfig | None, allow_internet_access: bool | None, *, se
     public = config.allow_public_traffic is not False
     if not public and not secure:
         raise Fault(400, _PUBLIC_NEEDS_SECURE)
-    return Network(internet, public, _mask(config), config.given(), egress)
+    ports = _https_ports(config)
+    return Network(internet, public, _mask(config), ports, echo=config.given(), egress=egress)
 
 
 def replan(update: NetworkUpdate, *, internet: bool | None, echo: dict[str, Any] | None) -> Network:
@@ -81,7 +88,7 @@ def replan(update: NetworkUpdate, *, internet: bool | None, echo: dict[str, Any]
     """
     allowed = (internet if update.allow_internet_access is None else update.allow_internet_access) is not False
     egress = _egress("", update, allowed)
-    kept = {name: value for name, value in (echo or {}).items() if name in ("allowPublicTraffic", "maskRequestHost")}
+    kept = {name: value for name, value in (echo or {}).items() if name in CREATE_ONLY}
     new = update.given()
     new.pop("allow_internet_access", None)
     return Network(internet=allowed, echo=(kept | new) or None, egress=egress)
@@ -151,6 +158,13 @@ def _network(text: str) -> IPv4Network | IPv6Network | None:
         return ip_network(text, strict=False)
     except ValueError:
         return None
+
+
+def _https_ports(config: NetworkConfig) -> tuple[int, ...]:
+    ports = config.https_ports or ()
+    if labels.PORT_ENVD in ports:
+        raise invalid("network.httpsPorts", f"{labels.PORT_ENVD} is the runtime's own port, which speaks plain HTTP")
+    return tuple(dict.fromkeys(ports))
 
 
 def _mask(config: NetworkConfig) -> str | None:

@@ -37,6 +37,8 @@ class Options(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """False: user ports demand the traffic token."""
     mask_host: str | None = None
     """``Host`` that user ports see; ``${PORT}`` stands for the port."""
+    https_ports: tuple[int, ...] = ()
+    """User ports that the gateway dials with TLS."""
     alias: str | None = None
     """Name that the client used for the template; None: the template's own."""
     started_at: str | None = None

@@ -103,4 +103,5 @@ def _route(entry: Entry, port: int) -> Route:
         traffic_token=entry.traffic_token if user_port else None,
         mask_host=entry.options.mask_host if user_port else None,
         tunnel_port=labels.PORT_TUNNEL,
+        tls=user_port and port in entry.options.https_ports,
     )

@@ -28,11 +28,11 @@ def options(box: RunningBox) -> dict[str, Any]:
     return {"api_key": env["E2B_API_KEY"], "api_url": env["E2B_API_URL"], "sandbox_url": env["E2B_SANDBOX_URL"]}
 
 
-def start_server(sandbox: Sandbox, host: str, port: int) -> None:
-    """Run the test server in the sandbox and wait until it listens."""
+def start_server(sandbox: Sandbox, host: str, port: int, *pair: str) -> None:
+    """Run the test server in the sandbox, with TLS if a certificate and its key are named; wait until it listens."""
     sandbox.files.write("/home/user/server.py", SERVER.read_text())
     ready = threading.Event()
-    command = f"python3 /home/user/server.py {host} {port}"
+    command = f"python3 /home/user/server.py {' '.join((host, str(port), *pair))}"
     running = sandbox.commands.run(command, background=True, timeout=0)
 
     def watch() -> None:
@@ -252,3 +252,32 @@ def test_refusals_have_the_bodies_of_the_contract(
             gone = plane.get("/health", headers=at(paused, port))
             expected = {"sandboxId": paused.sandbox_id, "message": "The sandbox was not found", "code": 502}
             assert (gone.status_code, gone.json()) == (502, expected)
+
+
+async def test_ports_that_speak_tls_are_dialled_with_tls(options: dict[str, Any], plane: httpx.Client) -> None:
+    """A self-signed service on loopback: requests, uploads, an upgrade, after a pause too; a plain one is told apart."""
+    network = {"https_ports": [8443, 8444]}
+    with Sandbox.create(TEMPLATE, timeout=300, network=network, **options) as made:
+        assert made.get_info().network == network
+        made.commands.run("openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=self")
+        start_server(made, "127.0.0.1", 8443, "/home/user/cert.pem", "/home/user/key.pem")
+        start_server(made, "127.0.0.1", 8444)
+        body = os.urandom(1 << 20)
+        for _ in range(2):
+            answer = plane.post("/upload", content=body, headers=at(made, 8443)).json()
+            assert answer["sha256"] == hashlib.sha256(body).hexdigest()
+            made.pause()
+            made.connect(timeout=300)
+            made.update_network({})
+        refused = plane.get("/", headers=at(made, 8444))
+        assert refused.status_code == 502 and "does not speak TLS" in refused.json()["message"]
+        async with asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection(plane.base_url.host, plane.base_url.port)
+            head = f"GET /ws HTTP/1.1\r\nHost: 8443-{made.sandbox_id}.test\r\n"
+            writer.write(head.encode() + b"Connection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            data = os.urandom(1 << 20)
+            writer.write(data)
+            assert await reader.readexactly(len(data)) == data
+            writer.close()
+            await writer.wait_closed()

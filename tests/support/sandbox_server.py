@@ -1,4 +1,5 @@
-"""A server that tests run inside a sandbox: ``sandbox_server.py HOST PORT``. Standard library only; prints when ready.
+"""A server that tests run inside a sandbox: ``sandbox_server.py HOST PORT [CERT KEY]``, with TLS if a certificate is
+named. Standard library only; prints when ready.
 
 ``GET /sse`` sends one event, and the second when somebody asked ``/go``; ``GET /meet/N`` answers once N callers wait;
 ``Upgrade: echo`` echoes bytes; ``POST`` answers with the size and SHA-256 of its body; anything else with what it saw.
@@ -7,6 +8,7 @@
 import asyncio
 import hashlib
 import json
+import ssl
 import sys
 
 waiting: list[asyncio.Future[None]] = []
@@ -90,7 +92,11 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def main() -> None:
     """Serve for ever."""
-    server = await asyncio.start_server(serve, sys.argv[1], int(sys.argv[2]), backlog=256)
+    host, port, *pair = sys.argv[1:]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if pair else None
+    if context is not None:
+        context.load_cert_chain(*pair)
+    server = await asyncio.start_server(serve, host, int(port), backlog=256, ssl=context)
     print("serving", flush=True)
     await server.serve_forever()
 

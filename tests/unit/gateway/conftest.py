@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,17 @@ class World:
         self.stack.push_async_callback(self.gateway.drain)
         return self.gateway
 
-    async def serve(self, handler: Handler, *, port: int = 8000, sandbox_id: str = ID, **route: Any) -> int:
+    async def serve(
+        self,
+        handler: Handler,
+        *,
+        port: int = 8000,
+        sandbox_id: str = ID,
+        context: ssl.SSLContext | None = None,
+        **route: Any,
+    ) -> int:
         """A sandbox's server; it is reached as ``port`` of ``sandbox_id``. Returns its real port."""
-        server = await asyncio.start_server(self._run(handler), "127.0.0.1", 0, limit=1 << 16)
+        server = await asyncio.start_server(self._run(handler), "127.0.0.1", 0, limit=1 << 16, ssl=context)
         self.stack.push_async_callback(self._stop, server)
         real = int(server.sockets[0].getsockname()[1])
         self.route(sandbox_id, port, real, **route)

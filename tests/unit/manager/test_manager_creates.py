@@ -36,7 +36,10 @@ REFUSED = [
     ({"network": {"denyOut": ["0.0.0.0/0", "*.a.io"]}}, "domains can only be allowed"),
     ({"network": {"allowIn": ["1.1.1.1"]}}, "network.allowIn is not supported"),
     ({"network": {"denyIn": ["0.0.0.0/0:80"]}}, "network.denyIn is not supported"),
-    ({"network": {"httpsPorts": [8443]}}, "network.httpsPorts is not supported"),
+    ({"network": {"httpsPorts": [49983]}}, "network.httpsPorts: 49983 is the runtime's own port"),
+    ({"network": {"httpsPorts": [0]}}, "validation error: network.httpsPorts.0"),
+    ({"network": {"httpsPorts": ["8443"]}}, "validation error: network.httpsPorts.0"),
+    ({"network": {"httpsPorts": [443] * 101}}, "validation error: network.httpsPorts"),
     ({"network": {"allowOut": ["2001:db8::1"]}}, "sandboxes have no IPv6"),
     ({"network": {"denyOut": ["example.com"]}}, "network.denyOut: expected an IP address"),
     ({"network": {"denyOut": ["1.1.1.1"] * 1001}}, "network.denyOut: expected at most 1000"),
@@ -94,6 +97,18 @@ async def test_a_private_sandbox_has_a_traffic_token_on_user_ports_only(world: A
     assert "without public access unless you enable secure" in (await answer.get_json())["message"]
 
 
+async def test_https_ports_are_dialled_with_tls_and_outlive_an_update(world: Any) -> None:
+    """Only the ports named, also after the egress part was replaced; GET tells them."""
+    made = await world.create(network={"httpsPorts": [8443, 3000]})
+    sandbox_id = made["sandboxID"]
+    for _ in range(2):
+        tls = {port: world.routes.resolve(sandbox_id, port).tls for port in (8443, 3000, 8080, labels.PORT_ENVD)}
+        assert tls == {8443: True, 3000: True, 8080: False, labels.PORT_ENVD: False}
+        told = await (await world.call("GET", f"/sandboxes/{sandbox_id}")).get_json()
+        assert told["network"] == {"httpsPorts": [8443, 3000]}
+        assert (await world.call("PUT", f"/sandboxes/{sandbox_id}/network", json={})).status_code == 204
+
+
 @pytest.mark.parametrize("body", [{"allow_internet_access": False}, {"network": {"denyOut": ["0.0.0.0/0"]}}])
 async def test_no_internet_is_confirmed_by_the_node(world: Any, body: dict[str, Any]) -> None:
     """The create returns only after the pod reports that its network is cut."""
@@ -134,6 +149,7 @@ REFUSED_UPDATES = [
     ({"denyIn": ["0.0.0.0/0"]}, "denyIn is not supported"),
     ({"maskRequestHost": "b.c"}, "maskRequestHost is not supported"),
     ({"allowPublicTraffic": False}, "allowPublicTraffic is not supported"),
+    ({"httpsPorts": [8443]}, "httpsPorts is not supported"),
 ]
 
 
