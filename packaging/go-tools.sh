@@ -2,6 +2,7 @@
 # Prints the path of each command that is named, built from the Go module proxy by its pinned recipe in go-tools/:
 #   packaging/go-tools.sh helm     checks and renders packaging/helm (about 5 minutes on two cores, once)
 #   packaging/go-tools.sh crane    reads image archives as registries' tools do (half a minute, once)
+#   packaging/go-tools.sh kind     brings Kubernetes up in Docker (ten seconds, once)
 # Cached outside the checkout under the checksum of the recipe; of two callers at once one builds and the other waits.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,11 +14,12 @@ package_of() { # NAME → its Go package
     case $1 in
     helm) echo helm.sh/helm/v4/cmd/helm ;;
     crane) echo github.com/google/go-containerregistry/cmd/crane ;;
-    *) die "unknown command '$1'; known: helm, crane" ;;
+    kind) echo sigs.k8s.io/kind ;;
+    *) die "unknown command '$1'; known: helm, crane, kind" ;;
     esac
 }
 
-[ $# -gt 0 ] || die "name what to build: helm, crane"
+[ $# -gt 0 ] || die "name what to build: helm, crane, kind"
 for name; do
     package=$(package_of "$name")
     recipe=$HERE/go-tools/$name

@@ -126,7 +126,8 @@ APPLIANCE_TEST_IMAGE="$ROOT/dist/appliance.tar"
 "$(find_python)" "$APPLIANCE_TEST_PYZ" image build -o "$APPLIANCE_TEST_IMAGE"
 APPLIANCE_TEST_CRANE=$("$ROOT/packaging/go-tools.sh" crane)
 APPLIANCE_TEST_DOCKERD=$("$ROOT/packaging/docker-engine.sh")
-export APPLIANCE_TEST_IMAGE APPLIANCE_TEST_CRANE APPLIANCE_TEST_DOCKERD
+APPLIANCE_TEST_KIND=$("$ROOT/packaging/go-tools.sh" kind)
+export APPLIANCE_TEST_IMAGE APPLIANCE_TEST_CRANE APPLIANCE_TEST_DOCKERD APPLIANCE_TEST_KIND
 step "kernels of other languages"
 "$ROOT/packaging/kernels.sh"
 if [ "$scope" = all ]; then

@@ -14,29 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundlefile import SANDBOX_IMAGE, built_bundle
+from bundlefile import SANDBOX_IMAGE
 from imagefile import NAME, built_image
-from pyzfile import base_python, built, clean_environment
+from imageloaders import loaded, program, said
 
 CRANE = os.environ.get("APPLIANCE_TEST_CRANE")
 DOCKERD = os.environ.get("APPLIANCE_TEST_DOCKERD")
 LABEL = "org.opencontainers.image.title"
 pytestmark = [pytest.mark.box, pytest.mark.timeout(180)]
-
-
-def program(name: str, package: str) -> str:
-    """The path of a program, or a skip that says where it comes from."""
-    path = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-    if path is None:
-        pytest.skip(f"{name} is missing: apt-get install {package} (packaging/test.sh does)")
-    return path
-
-
-def said(*command: str | Path) -> str:
-    """What a program that must succeed prints."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def until(ready: Path, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -76,16 +61,6 @@ def test_containerd_imports_it_and_has_every_layer(containerd: Path) -> None:
     checked = said(*ctr, "check", "--snapshotter=native", f"name=={NAME}")
     assert "complete" in checked
     assert checked.rstrip().endswith("true")  # unpacked
-
-
-def loaded(tmp_path: Path, place: str, tools: Path, *words: str, **environment: str) -> list[str]:
-    """What ``bundle load --into PLACE`` of the built file says, with ``tools`` in PATH and nothing else of ours."""
-    clean = clean_environment(tmp_path, **environment)
-    clean["PATH"] += f":{tools}"
-    command = [base_python(), str(built()), "bundle", "load", str(built_bundle()), "--into", place, *words]
-    done = subprocess.run(command, env=clean, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=170)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.splitlines()
 
 
 def test_a_bundle_is_loaded_into_containerd(containerd: Path, tmp_path: Path) -> None:
