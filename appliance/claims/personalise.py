@@ -27,8 +27,6 @@ from appliance.claims.runtime_client import RuntimeClient
 from appliance.kube import errors
 from appliance.kube.cluster import Cluster
 
-EVENTS = "http://192.0.2.1"
-"""What programs find as ``E2B_EVENTS_ADDRESS``: the original's value, an address that belongs to nobody (RFC 5737)."""
 NETWORK_TIMEOUT = 10.0
 """Seconds for the node to confirm a pod's network policy."""
 
@@ -40,7 +38,6 @@ def init_body(token: str | None, env: Mapping[str, str], sandbox: Sandbox, sandb
         "E2B_SANDBOX": "true",
         "E2B_SANDBOX_ID": sandbox_id,
         "E2B_TEMPLATE_ID": template,
-        "E2B_EVENTS_ADDRESS": EVENTS,
     }
     body: dict[str, Any] = {"envVars": {**env, **own}, "timestamp": times.format(times.now(), micro=True)}
     if token:

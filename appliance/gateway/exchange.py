@@ -20,7 +20,15 @@ from appliance.gateway.dial import DialError
 from appliance.gateway.errors import Problem
 from appliance.gateway.pool import CONTROL_KEY, Key
 from appliance.gateway.routes import Credentials, Refusal, Route
-from appliance.gateway.target import PORT_ENVD, ControlTarget, InvalidAddress, SandboxTarget, decide, reserved
+from appliance.gateway.target import (
+    PORT_ENVD,
+    PORT_EVENTS,
+    ControlTarget,
+    InvalidAddress,
+    SandboxTarget,
+    decide,
+    reserved,
+)
 
 if TYPE_CHECKING:
     from appliance.gateway.client import Client
@@ -172,7 +180,7 @@ class Exchange:
 
     def _routed(self, target: SandboxTarget, route: Route) -> None:
         request = self.request
-        if target.port == route.tunnel_port:  # the forwarder is ours, not a service of the sandbox
+        if target.port in (route.tunnel_port, PORT_EVENTS):  # ours, not services of the sandbox
             self.refuse(errors.port_closed(target.sandbox_id, target.port))
             return
         if route.traffic_token is not None and target.port != PORT_ENVD and not request.preflight:

@@ -14,6 +14,8 @@ from urllib.parse import unquote_to_bytes
 from appliance.gateway.request_head import Fields, RequestHead
 
 PORT_ENVD: Final = 49983
+PORT_EVENTS: Final = 49981
+"""Of the sandbox's own programs; nobody else is served there."""
 CONTROL_PREFIX: Final = b"/kruise/api"
 CONTROL_PATHS: Final = (b"/sandboxes/", b"/v2/sandboxes/")
 """Not envd's: SDKs such as e2b 2.8 send ``sandbox.connect()`` to the API with the sandbox's own headers."""

@@ -1,4 +1,4 @@
-"""The runtime's server process: envd, the interpreter and the tunnel in one event loop.
+"""The runtime's server process: envd, the interpreter, the tunnel and the events service in one event loop.
 
 ``serve`` is what the supervisor's forked child runs. It ends on SIGTERM (or SIGINT) in a fixed order: stop accepting,
 let requests finish for a moment, close. Processes that clients started are not its to kill: the supervisor ends the
@@ -17,6 +17,7 @@ from typing import Any
 
 from appliance.runtime import seal
 from appliance.runtime.app import EnvdApp
+from appliance.runtime.events import EventsApp
 from appliance.runtime.listener import Listener
 from appliance.runtime.settings import RuntimeSettings
 from appliance.runtime.state import RuntimeState, SupervisorChannel
@@ -68,7 +69,7 @@ async def _serve_until_signalled(
 
 
 class Runtime:
-    """The three listeners; usable inside a running loop (tests, an embedding program)."""
+    """The listeners; usable inside a running loop (tests, an embedding program)."""
 
     def __init__(
         self, settings: RuntimeSettings, state: RuntimeState, channel: SupervisorChannel | None = None
@@ -81,14 +82,16 @@ class Runtime:
         self._tunnel: Tunnel | None = None
         self._interpreter: Any = None
         self.ports: dict[str, int] = {}
-        """``envd``, ``interpreter`` and ``tunnel``: the ports actually bound."""
+        """``envd``, ``interpreter``, ``tunnel`` and ``events``: the ports actually bound."""
 
     async def start(self) -> None:
-        """Bind everything. Raises ``OSError`` when the envd port is taken; the other two are skipped then, with a
-        log line.
+        """Bind everything. Raises ``OSError`` when the envd port is taken; the others are skipped then, with a log
+        line.
         """
         settings = self._settings
         self._envd.adopt()
+        if settings.events:
+            await self._optional("events service", settings.events_port, self._start_events)
         await self._listen("envd", self._envd, settings.envd_port)
         if settings.tunnel:
             self._tunnel = Tunnel(settings, self._state)
@@ -112,6 +115,13 @@ class Runtime:
     async def _start_tunnel(self) -> None:
         assert self._tunnel is not None
         self.ports["tunnel"] = await self._tunnel.start(self._settings.host, self._settings.tunnel_port)
+
+    async def _start_events(self) -> None:
+        settings = self._settings
+        await self._listen("events", EventsApp(settings, self._state), settings.events_port)
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
+        address = settings.events_address or f"http://{host}:{self.ports['events']}"
+        self._state.system_env["E2B_EVENTS_ADDRESS"] = address
 
     async def _start_interpreter(self) -> None:
         from appliance.runtime.interpreter.app import create_app

@@ -23,13 +23,19 @@ class RuntimeSettings:
     """How one sandbox's runtime serves. Times are seconds, sizes bytes."""
 
     host: str = "0.0.0.0"
-    """Address the three listeners bind (IPv4, IPv6 or a name)."""
+    """Address the listeners bind (IPv4, IPv6 or a name)."""
     envd_port: int = 49983
     """Port of the envd application; 0 picks a free one (tests)."""
     interpreter_port: int = 49999
     """Port of the code interpreter; skipped when something already listens there."""
     tunnel_port: int = 49982
     """Port of the loopback tunnel for the gateway; 0 picks a free one (tests)."""
+    events_port: int = 49981
+    """Port of the events service; skipped when something already listens there. 0 picks a free one (tests)."""
+    events: bool = True
+    """Serve the events service at all."""
+    events_address: str | None = None
+    """What programs find as ``E2B_EVENTS_ADDRESS`` while that is served; None: the port on loopback."""
     interpreter: bool = True
     """Serve the code interpreter at all."""
     tunnel: bool = True
@@ -57,6 +63,8 @@ class RuntimeSettings:
     """Largest RPC message or envelope accepted; larger answers ``resource_exhausted``."""
     max_json_body: int = 4 * MIB
     """Largest body of ``/init`` and ``/files/compose``; larger answers 413."""
+    max_event: int = 1 * MIB
+    """Largest body of an event to be logged; larger answers 413."""
     max_head: int = 64 * KIB
     """Request line and headers; larger answers 431."""
     max_processes: int = 4096

@@ -8,7 +8,6 @@ after each change the server hands ``snapshot()`` to the supervisor, and the nex
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -45,7 +44,8 @@ class RuntimeState:
         """Digest of the token that opens a runtime started again (``seal.py``); None: open, or initialised."""
         self.default_user: str | None = settings.default_user
         self.default_workdir: str | None = settings.default_workdir
-        self.system_env: Final[Mapping[str, str]] = dict(settings.system_env)
+        self.system_env: Final[dict[str, str]] = dict(settings.system_env)
+        """Fixed by the time anything is served."""
         self.user_env: dict[str, str] = {}
         self.last_init: int | None = None
         """Nanoseconds since 1970 of the newest ``/init`` that carried a timestamp."""

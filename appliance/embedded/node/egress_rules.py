@@ -18,6 +18,8 @@ from appliance.embedded.filter.control import Ports
 MAP, NAMES = "egress", "names"
 REDIRECTS, ENTRIES = "redirects", "entries"
 """Chains that lead to the filter's ports and that let in what was led there, and nothing else."""
+EVENTS, EVENT_ENTRIES = "events", "event_entries"
+"""The same for the relay to the events services."""
 
 
 def chain_of(address: str) -> str:
@@ -84,6 +86,16 @@ def lead(table: str, ports: Ports) -> str:
         add rule inet {table} {REDIRECTS} tcp dport 80 redirect to :{ports.http}
         add rule inet {table} {ENTRIES} ct status dnat udp dport {ports.dns_udp} accept
         add rule inet {table} {ENTRIES} ct status dnat tcp dport {{ {ports.tls}, {ports.http}, {ports.dns_tcp} }} accept
+    """
+
+
+def lead_events(table: str, port: int) -> str:
+    """Name the relay's port."""
+    return f"""
+        flush chain inet {table} {EVENTS}
+        flush chain inet {table} {EVENT_ENTRIES}
+        add rule inet {table} {EVENTS} tcp dport 80 redirect to :{port}
+        add rule inet {table} {EVENT_ENTRIES} ct status dnat tcp dport {port} accept
     """
 
 

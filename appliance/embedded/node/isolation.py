@@ -13,7 +13,7 @@ from appliance.config import NodeSettings
 from appliance.embedded.node import disk, images, skeleton, unisolated
 from appliance.embedded.node.cgroups import Group, Hierarchy, Limits
 from appliance.embedded.node.environment import expand
-from appliance.embedded.node.network import PodNetwork
+from appliance.embedded.node.network import EVENTS, EVENTS_HOST, EVENTS_PORT, PodNetwork
 from appliance.embedded.node.podspec import Container, PodSpec
 from appliance.embedded.node.records import Record
 from appliance.embedded.node.request import Command, Mount, Root, Spawn
@@ -97,9 +97,11 @@ class Isolation:
         surroundings = self.surroundings(spec, image) | env
         runtime: dict[str, str | int | bool] | None = None
         if container.wants_runtime:
-            runtime = {"path": surroundings["PATH"]}
+            runtime = {"path": surroundings["PATH"], "events_port": EVENTS_PORT}
             if not self.isolated:
                 runtime |= {"host": self.ip(record.slot), **unisolated.account(exit_file.parent)}
+            else:
+                runtime["events_address"] = f"http://{EVENTS}"
         return Spawn(
             pod=spec.uid,
             container=container.name,
@@ -147,6 +149,7 @@ class Isolation:
             return None
         directory = self.settings.data_dir / "node" / "pods" / spec.uid
         hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n{self.ip(record.slot)}\t{spec.hostname}\n"
+        hosts += f"{EVENTS}\t{EVENTS_HOST}\n"
         files = {"/etc/hosts": hosts, "/etc/hostname": f"{spec.hostname}\n", "/etc/resolv.conf": resolv}
         return Root(
             lowers=image.layers if image else (str(self.skeleton),),

@@ -18,6 +18,7 @@ from appliance.embedded.node.agent import Agent
 from appliance.embedded.node.apiclient import ApiClient
 from appliance.embedded.node.containers import BEHIND_LOOPBACK, Means, host_ip, nameservers, resolv_conf
 from appliance.embedded.node.egress_control import EgressControl
+from appliance.embedded.node.eventrelay import EventRelay
 from appliance.embedded.node.execution import Executor
 from appliance.embedded.node.filterclient import FilterClient
 from appliance.embedded.node.isolation import Isolation
@@ -50,6 +51,7 @@ async def run(settings: NodeSettings) -> None:
     agent = Agent(means, api, node)
     agent.sweep_groups()
     server = NodeServer(settings.data_dir / "run" / "node.sock", agent, means)
+    relay = EventRelay(means.isolation.network) if means.isolation.network is not None else None
     tasks: list[asyncio.Task[None]] = []
     try:
         await means.template.connect()
@@ -58,6 +60,8 @@ async def run(settings: NodeSettings) -> None:
         if means.egress is not None:
             await means.egress.find()
             work.append(means.egress.keep())
+        if relay is not None:
+            await relay.start()
         tasks = [asyncio.create_task(one) for one in work]
         log.info("node %s is ready: %s", settings.node_name, SENTENCE)
         await _until(stop, tasks)
@@ -66,6 +70,8 @@ async def run(settings: NodeSettings) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.stop()
+        if relay is not None:
+            await relay.stop()
         if stop.is_set() or not agent.has_pods:
             await _stop(means, agent)
         else:  # our own failure is no reason to end anybody's sandbox: the next agent adopts them

@@ -4,10 +4,10 @@ again.
 Pods reach the outside by masquerading and nothing else: not the box (only answers to what the box asked), not each
 other (bridge port isolation, and a rule), not private networks, among them the link-local metadata service. The map
 ``egress`` leads to the policies of single pods, the map ``names`` to the filter of those whose policy has domains; they
-stay in force while an agent is away or replaced. Only our own
-nft table is written; the box's other rules stay as they are. Two nodes on one box get different bridges and networks:
-a node makes its bridge, named after its data directory, under a lock of the box, so that two that start at once cannot
-choose the same one.
+stay in force while an agent is away or replaced. Whatever a pod's policy, port 80 of ``EVENTS`` is the events service
+of its own runtime (``eventrelay.py``). Only our own nft table is written; the box's other rules stay as they are. Two
+nodes on one box get different bridges and networks: a node makes its bridge, named after its data directory, under a
+lock of the box, so that two that start at once cannot choose the same one.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ from appliance.embedded.node.request import Network
 log = logging.getLogger(__name__)
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _INSTANCES = 16
+EVENTS, EVENTS_HOST = "192.0.2.1", "events.e2b.local"
+"""Where programs in a sandbox of the original service find its events service, and the name in their /etc/hosts."""
+EVENTS_PORT = 49981
+"""Port of the runtime inside the pod to which it leads."""
 
 
 @dataclass(slots=True)
@@ -116,6 +120,8 @@ class PodNetwork:
             add map inet {name} {egress_rules.NAMES} {{ type ipv4_addr : verdict; }}
             add chain inet {name} {egress_rules.REDIRECTS}
             add chain inet {name} {egress_rules.ENTRIES}
+            add chain inet {name} {egress_rules.EVENTS}
+            add chain inet {name} {egress_rules.EVENT_ENTRIES}
             add chain inet {name} prerouting {{ type nat hook prerouting priority -100; policy accept; }}
             add chain inet {name} input {{ type filter hook input priority -10; policy accept; }}
             add chain inet {name} forward {{ type filter hook forward priority -10; policy accept; }}
@@ -126,11 +132,13 @@ class PodNetwork:
             flush chain inet {name} postrouting
             table inet {name} {{
                 chain prerouting {{
+                    iifname "{name}" ip daddr {EVENTS} tcp dport 80 goto {egress_rules.EVENTS}
                     iifname "{name}" ip saddr vmap @{egress_rules.NAMES}
                 }}
                 chain input {{
                     iifname "{name}" ct state established,related accept
                     iifname "{name}" jump {egress_rules.ENTRIES}
+                    iifname "{name}" jump {egress_rules.EVENT_ENTRIES}
                     iifname "{name}" drop
                 }}
                 chain forward {{
@@ -160,6 +168,10 @@ class PodNetwork:
     def lead(self, ports: Ports) -> None:
         """Tell the firewall where the filter listens. Raises ``OSError``."""
         _nft(egress_rules.lead(self.bridge, ports))
+
+    def lead_events(self, port: int) -> None:
+        """Tell the firewall where the relay to the pods' events services listens. Raises ``OSError``."""
+        _nft(egress_rules.lead_events(self.bridge, port))
 
     def pod(self, slot: int, generation: int) -> Network:
         """Address and link of the pod in ``slot``."""

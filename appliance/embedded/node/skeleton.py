@@ -19,7 +19,7 @@ from appliance.embedded.node.staging import HOME, VENV, Installation
 
 USER_ID = 1000
 PATH = f"{VENV}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_VERSION = 4
+_VERSION = 5
 _COPIED = (
     "R", "alternatives", "apt", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version", "fonts",
     "gai.conf", "host.conf", "issue", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "locale.alias",
@@ -142,6 +142,7 @@ def _accounts(root: Path) -> None:
     )
     (etc / "mtab").symlink_to("/proc/self/mounts")
     (etc / "machine-id").write_text("")
+    (etc / "fuse.conf").write_text("user_allow_other\n")
 
 
 def _home(root: Path) -> None:

@@ -27,7 +27,7 @@ async def test_a_claim_is_one_write(bench, ask):
     ((_, body, token),) = bench.runtime.inits
     assert body["accessToken"] == token == claimed.access_token
     own = {"E2B_SANDBOX": "true", "E2B_SANDBOX_ID": claimed.sandbox_id, "E2B_TEMPLATE_ID": "ci"}
-    assert body["envVars"] == {**own, "E2B_EVENTS_ADDRESS": "http://192.0.2.1"}
+    assert body["envVars"] == own
 
 
 async def test_environment_goes_to_a_secret_and_never_to_an_annotation(bench, ask):

@@ -454,12 +454,14 @@ async def test_loopback_servers_are_reached_through_the_forwarder(world, echo_ha
         assert (await world.ask(f"GET / HTTP/1.1\n{address}"))[0] == 502
 
 
-async def test_the_forwarder_itself_is_not_reachable(world, echo_handler):
-    """Its port belongs to the platform."""
+async def test_the_forwarder_and_the_events_service_are_not_reachable(world, echo_handler):
+    """Their ports belong to the platform."""
     real = await world.serve(echo_handler, port=49982)
     world.route(ID, 49982, real, tunnel_port=49982)
+    world.route(ID, 49981, real)
     await world.start()
-    assert (await world.ask(f"GET / HTTP/1.1\nHost: 49982-{ID}.sbx.test"))[0] == 502
+    for port in (49981, 49982):
+        assert (await world.ask(f"GET / HTTP/1.1\nHost: {port}-{ID}.sbx.test"))[0] == 502
 
 
 async def test_reset_cuts_streams_by_rst_and_then_answers_502(world, address):

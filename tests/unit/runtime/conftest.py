@@ -195,6 +195,7 @@ def make_settings(home: Path, **changes: Any) -> RuntimeSettings:
         "envd_port": 0,
         "tunnel_port": 0,
         "interpreter": False,
+        "events": False,
         "etc": etc,
     }
     return RuntimeSettings(**(values | changes))
