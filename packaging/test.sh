@@ -34,43 +34,43 @@ export PATH="$ROOT/.venv-test/bin:$PATH" PYTHONPATH="$ROOT" VIRTUAL_ENV="$ROOT/.
 
 step() { say; say "== $*"; }
 
-# Without arguments for pytest the tests go in lanes: the unit tests, which need nothing but Python, beside lint and builds; then, once
-# starts have been measured on an idle machine, the node and the client releases, which wait more than they work, beside all others.
-lanes=() logs='' split=''
+# Without arguments for pytest a second pytest runs beside this script: first the unit tests, which need nothing but Python, beside lint
+# and builds; then, once starts have been measured on an idle machine, the node and the client releases, which wait more than they work.
+beside='' logs='' split=''
 [ $# -gt 0 ] || [ "$scope" = fast ] || split=1
-stop_lanes() {
-    local pid
-    for pid in "${lanes[@]}"; do kill -INT -- "-$pid" 2>/dev/null || :; done
-    for pid in "${lanes[@]}"; do wait "$pid" || :; done
+stop_beside() {
+    if [ -n "$beside" ]; then
+        kill -INT -- "-$beside" 2>/dev/null || :
+        wait "$beside" || :
+    fi
     [ -z "$logs" ] || rm -rf "$logs"
 }
-trap stop_lanes EXIT
+trap stop_beside EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# lane NAME ARG…: start pytest ARG… in the background, in a process group of its own (so that it takes SIGINT and cleans up).
-lane() {
+# start_beside NAME ARG…: start pytest ARG… in the background, in a process group of its own (so that it takes SIGINT and cleans up).
+start_beside() {
     set -m
     python -m pytest "${@:2}" >"$logs/$1" 2>&1 </dev/null &
     set +m
-    lanes+=($!)
+    beside=$!
 }
 
-# finish PID NAME: wait for that lane and print what it printed; its status is pytest's.
-finish() {
-    local status=0 left=() pid
-    wait "$1" || status=$?
-    for pid in "${lanes[@]}"; do [ "$pid" = "$1" ] || left+=("$pid"); done
-    lanes=("${left[@]}")
-    step "$2, which ran beside the above"
-    cat "$logs/$2"
+# finish_beside NAME: wait for it and print what it printed; its status is pytest's.
+finish_beside() {
+    local status=0
+    wait "$beside" || status=$?
+    beside=''
+    step "$1, which ran beside the above"
+    cat "$logs/$1"
     return "$status"
 }
 
-# run_tests MARKS BESIDE [ARG…]: every test of MARKS, with those of BESIDE (none if empty) in a lane of their own.
+# run_tests MARKS BESIDE [ARG…]: every test of MARKS, with those of BESIDE (none if empty) beside them.
 run_tests() {
-    local status=0 unit="${lanes[0]:-}" slow=''
-    if [ -n "$unit" ]; then finish "$unit" "unit tests" || status=1; fi
+    local status=0
+    if [ -n "$beside" ]; then finish_beside "unit tests" || status=1; fi
     step "starts of the file and of its image"
     "$(find_python)" "$ROOT/packaging/pyz/measure.py" "$APPLIANCE_TEST_PYZ" | tee "$ROOT/dist/startup.txt"
     "$(find_python)" "$ROOT/packaging/pyz/measure.py" --image "$APPLIANCE_TEST_IMAGE" | tee "$ROOT/dist/startup-image.txt"
@@ -79,20 +79,17 @@ run_tests() {
         python -m pytest -m "${2:+($2) or }$1" "${@:3}"
         return
     fi
-    if [ -n "$2" ]; then
-        lane "real node, client releases" tests/cluster tests/compat -m "$2"
-        slow=${lanes[0]}
-    fi
+    [ -z "$2" ] || start_beside "real node, client releases" tests/cluster tests/compat -m "$2"
     step "contract and end-to-end tests"
     python -m pytest --ignore=tests/unit -m "$1" || status=1
-    if [ -n "$slow" ]; then finish "$slow" "real node, client releases" || status=1; fi
+    if [ -n "$beside" ]; then finish_beside "real node, client releases" || status=1; fi
     [ "$status" = 0 ] && return
     grep -hE '^(FAILED|ERROR) ' "$logs"/* || :
     die "tests failed, see above"
 }
 if [ -n "$split" ]; then
     logs=$(mktemp -d)
-    lane "unit tests" tests/unit
+    start_beside "unit tests" tests/unit
 fi
 
 step "lint"
