@@ -16,6 +16,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -143,6 +144,9 @@ class ClaimEngine:
                 raise
             else:
                 return self._answer(taken, token, course)
+            finally:
+                if taken.line is not None:
+                    taken.line.hang_up()
         raise AssertionError("the last delivery returns or raises")
 
     async def _take(self, request: ClaimRequest, course: Course) -> Taken:
@@ -159,14 +163,19 @@ class ClaimEngine:
         attempt = Attempt()
         patch = delivery.claim_patch(request, attempt, self._clock())
         course.stage, course.picked, course.lock = "writing", time.perf_counter(), attempt.lock
-        with self._stock.trying(candidate):
+        with ExitStack() as undo, self._stock.trying(candidate):
             if request.update is not None and candidate.spec.template_ref is not None:
                 name = candidate.spec.template_ref.name
                 patch["spec"] |= await self._updater.divergence(candidate.namespace, name, request.update)
+            line = None
+            if not request.skip_init and request.update is None:  # an update starts another runtime
+                line = self._runtime.dial(candidate.status.sandbox_ip)
+                undo.callback(line.hang_up)
             write = delivery.take(self._cluster, candidate, patch, attempt.lock, timeout=self._settings.cleanup_timeout)
             sandbox = await self._abandonment.outcome(write, request, attempt)
             if sandbox is not None:
                 self._sandboxes.observe(sandbox)
+                undo.pop_all()
             else:
                 self._stock.lost(candidate)
         course.written = course.ready = time.perf_counter()
@@ -174,7 +183,7 @@ class ClaimEngine:
             course.conflicts += 1
             self.outcomes["conflicts"] += 1
             return None
-        return Taken(sandbox, attempt, "pool")
+        return Taken(sandbox, attempt, "pool", line)
 
     async def _updated(self, taken: Taken, request: ClaimRequest, course: Course) -> Taken:
         """The sandbox once it has the image and resources asked for; one that cannot get them is given up.
@@ -206,6 +215,7 @@ class ClaimEngine:
             env=request.env,
             user_labels=request.labels,
             init_timeout=self._settings.init_timeout,
+            line=taken.line,
         )
         return token
 

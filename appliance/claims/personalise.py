@@ -23,7 +23,7 @@ from appliance.api.structs import Sandbox
 from appliance.claims.delivery import secret_name
 from appliance.claims.errors import InitFailed, NetworkRefused
 from appliance.claims.newborn import system_key
-from appliance.claims.runtime_client import RuntimeClient
+from appliance.claims.runtime_client import Line, RuntimeClient
 from appliance.kube import errors
 from appliance.kube.cluster import Cluster
 
@@ -67,14 +67,17 @@ async def personalise(
     env: Mapping[str, str],
     user_labels: Mapping[str, str],
     init_timeout: float,
+    line: Line | None = None,
 ) -> None:
     """Do all of it. ``body`` None skips /init. ``user_labels`` are those of the claim; empty ones cost no pod write.
+
+    ``line``: a connection to the runtime, if one was begun before.
 
     Raises InitFailed or KubeError.
     """
     work: list[Coroutine[Any, Any, None]] = []
     if body is not None:
-        work.append(runtime.init(sandbox.status.sandbox_ip, body, token, timeout=init_timeout))
+        work.append(runtime.init(sandbox.status.sandbox_ip, body, token, timeout=init_timeout, line=line))
     if env:
         work.append(_keep_environment(cluster, sandbox, env))
     closed = bool(egress_of(sandbox.meta.labels, sandbox.meta.annotations))

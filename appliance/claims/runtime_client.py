@@ -24,22 +24,52 @@ _MAX_HEAD = 16 * 1024
 _MAX_BODY = 4096
 
 
+class Line:
+    """A connection to a runtime, being made since this object was. ``hang_up`` ends it, in whatever state it is."""
+
+    def __init__(self, ip: str, port: int) -> None:
+        self.ip = ip
+        self._connecting = asyncio.create_task(asyncio.open_connection(ip, port, limit=_MAX_HEAD))
+
+    async def answered(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Both ends, once the connection is there. Raises OSError."""
+        return await self._connecting
+
+    def hang_up(self) -> None:
+        """Close it; harmless when it was closed before."""
+        if not self._connecting.cancel() and not self._connecting.cancelled() and not self._connecting.exception():
+            self._connecting.result()[1].transport.abort()
+
+
 class RuntimeClient:
     """Calls one runtime at a time; holds no state."""
 
     def __init__(self, *, port: int = PORT_ENVD) -> None:
         self._port = port
 
-    async def init(self, ip: str, body: Mapping[str, Any], token: str | None, *, timeout: float = 10.0) -> None:
+    def dial(self, ip: str) -> Line:
+        """Begin to connect to a runtime that will probably be called at once; whoever asks hangs up."""
+        return Line(ip, self._port)
+
+    async def init(
+        self,
+        ip: str,
+        body: Mapping[str, Any],
+        token: str | None,
+        *,
+        timeout: float = 10.0,
+        line: Line | None = None,
+    ) -> None:
         """Initialise the runtime at ``ip``; safe to repeat with the same body.
 
         ``token`` is sent as ``X-Access-Token`` too, so that a repetition after a lost answer is accepted. Retries
-        from 5 ms on while nothing answers or the answer is 5xx, for ``timeout`` seconds in all.
+        from 5 ms on while nothing answers or the answer is 5xx, for ``timeout`` seconds in all. The first try takes
+        the connection of ``line``, if it is one to ``ip``.
 
         Raises InitFailed, with ``refused`` set for a 4xx about the body. A 401 means that this runtime already holds
         another delivery's token: it must never be handed out, but another sandbox may do.
         """
-        await self._post(ip, "/init", body, token, timeout)
+        await self._post(ip, "/init", body, token, timeout, line)
 
     async def freeze(self, ip: str, token: str | None, *, timeout: float = 10.0) -> None:
         """Stop every process of the sandbox but the runtime itself. Raises InitFailed."""
@@ -49,13 +79,16 @@ class RuntimeClient:
         """Continue what ``freeze`` stopped. Raises InitFailed."""
         await self._post(ip, "/unfreeze", {}, token, timeout)
 
-    async def _post(self, ip: str, path: str, body: Mapping[str, Any], token: str | None, timeout: float) -> None:
+    async def _post(
+        self, ip: str, path: str, body: Mapping[str, Any], token: str | None, timeout: float, line: Line | None = None
+    ) -> None:
         delay, last = _RETRY_FIRST, "no attempt was made"
         try:
             async with asyncio.timeout(timeout):
                 while True:
+                    called, line = line if line is not None and line.ip == ip else self.dial(ip), None
                     try:
-                        status, text = await self._attempt(ip, path, body, token)
+                        status, text = await self._attempt(called, path, body, token)
                     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
                         last = f"{type(error).__name__}: {error}"
                     else:
@@ -64,23 +97,22 @@ class RuntimeClient:
                         last = f"{status} {text}".strip()
                         if status < 500:
                             raise InitFailed(_explain(ip, self._port, path, status, text), refused=status != 401)
+                    finally:
+                        called.hang_up()
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, _RETRY_MAX)
         except TimeoutError as error:
             raise InitFailed(f"runtime at {ip}:{self._port}{path}: no success in {timeout:g} s ({last})") from error
 
-    async def _attempt(self, ip: str, path: str, body: Mapping[str, Any], token: str | None) -> tuple[int, str]:
+    async def _attempt(self, line: Line, path: str, body: Mapping[str, Any], token: str | None) -> tuple[int, str]:
         """One request: status and the start of the body. Raises OSError, EOFError, ValueError (TimeoutError is one)."""
         async with asyncio.timeout(_ATTEMPT_TIMEOUT):
-            reader, writer = await asyncio.open_connection(ip, self._port, limit=_MAX_HEAD)
-            try:
-                writer.write(_request(ip, self._port, path, msgspec.json.encode(body), token))
-                head = await reader.readuntil(b"\r\n\r\n")
-                status = _status(head)
-                text = b"" if 200 <= status < 300 else await reader.read(_MAX_BODY)
-                return status, text.decode("utf-8", "replace").strip()
-            finally:
-                writer.transport.abort()
+            reader, writer = await line.answered()
+            writer.write(_request(line.ip, self._port, path, msgspec.json.encode(body), token))
+            head = await reader.readuntil(b"\r\n\r\n")
+            status = _status(head)
+            text = b"" if 200 <= status < 300 else await reader.read(_MAX_BODY)
+            return status, text.decode("utf-8", "replace").strip()
 
 
 def _request(ip: str, port: int, path: str, body: bytes, token: str | None) -> bytes:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from appliance.api.structs import Sandbox
 from appliance.claims.delivery import Attempt
+from appliance.claims.runtime_client import Line
 
 
 @dataclass(frozen=True)
@@ -16,3 +17,5 @@ class Taken:
     sandbox: Sandbox
     attempt: Attempt
     how: Literal["pool", "created"]
+    line: Line | None = None
+    """The connection over which its runtime can be initialised, if one was begun."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fake_cluster import FakeServer
+from fake_line import FakeLine
 
 from appliance.api import kinds, labels
 from appliance.claims.engine import ClaimEngine
@@ -15,7 +16,7 @@ from appliance.claims.errors import InitFailed
 from appliance.claims.indexes import SANDBOX_INDEXES
 from appliance.claims.pledges import Pledges
 from appliance.claims.request import ClaimRequest
-from appliance.claims.runtime_client import RuntimeClient
+from appliance.claims.runtime_client import Line, RuntimeClient
 from appliance.config import ClaimSettings
 from appliance.kube.informer import Informer
 
@@ -32,8 +33,21 @@ class FakeRuntime(RuntimeClient):
         self.refuse: set[str] = set()
         self.hold: asyncio.Event | None = None
         self.called = asyncio.Event()
+        self.lines: list[FakeLine] = []
 
-    async def init(self, ip: str, body: Mapping[str, Any], token: str | None, *, timeout: float = 10.0) -> None:
+    def dial(self, ip: str) -> Line:
+        self.lines.append(FakeLine(ip))
+        return self.lines[-1]
+
+    async def init(
+        self,
+        ip: str,
+        body: Mapping[str, Any],
+        token: str | None,
+        *,
+        timeout: float = 10.0,
+        line: Line | None = None,
+    ) -> None:
         self.called.set()
         if self.hold is not None:
             await self.hold.wait()
@@ -109,6 +123,7 @@ async def bench() -> AsyncIterator[Bench]:
     for task in made.tasks:
         task.cancel()
     await asyncio.gather(*made.tasks, return_exceptions=True)
+    assert not [line.ip for line in made.runtime.lines if line.open], "a connection to a runtime was left open"
 
 
 @pytest.fixture

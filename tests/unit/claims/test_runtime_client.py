@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -19,9 +20,24 @@ class Stub:
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.port = 0
+        self.peers: list[tuple[str, int]] = []
+        """Who asked for something, in that order."""
+        self.open = 0
+        """Connections that neither side has closed."""
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        try:
+            await self._answer(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
+        self.peers.append(writer.get_extra_info("peername"))
         length = next(int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:"))
         self.heads.append(head)
         self.bodies.append(await reader.readexactly(length))
@@ -29,7 +45,6 @@ class Stub:
         if answer is not None:
             writer.write(answer)
             await writer.drain()
-        writer.close()
 
 
 @pytest.fixture
@@ -90,3 +105,48 @@ async def test_an_endless_head_is_cut_off(stub, client):
     stub.answers = [b"HTTP/1.1 200 OK\r\n" + b"x" * 100_000]
     with pytest.raises(InitFailed):
         await client().init("127.0.0.1", {}, None, timeout=0.1)
+
+
+async def test_a_line_dialled_before_is_used(stub, client):
+    """The call goes over the connection that was begun, and closes it."""
+    made = client()
+    line = made.dial("127.0.0.1")
+    _, writer = await line.answered()
+    await made.init("127.0.0.1", {}, None, line=line)
+    assert stub.peers == [writer.get_extra_info("sockname")] and writer.transport.is_closing()
+
+
+async def test_a_line_to_another_address_is_not_used(stub, client):
+    """A sandbox whose address changed meanwhile is called where it is now: its token goes nowhere else."""
+    made = client()
+    line = made.dial("127.0.0.2")
+    await made.init("127.0.0.1", {}, "secret", line=line)
+    assert [peer[0] for peer in stub.peers] == ["127.0.0.1"]
+    line.hang_up()
+
+
+async def test_a_dead_line_costs_one_try(stub, client):
+    """A connection that was refused or that the runtime closed meanwhile is followed by one of the call's own."""
+    refused = RuntimeClient(port=1).dial("127.0.0.1")
+    await client().init("127.0.0.1", {}, None, line=refused)
+    closed = client().dial("127.0.0.1")
+    (await closed.answered())[1].transport.abort()
+    await client().init("127.0.0.1", {}, None, line=closed)
+    assert len(stub.heads) == 2
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 20])
+async def test_hanging_up_closes_at_any_moment(stub, client, turns):
+    """Whatever has become of the connection by then, nothing stays open and nothing is logged as forgotten."""
+    lost: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    line = client().dial("127.0.0.1")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    line.hang_up()
+    line.hang_up()
+    del line
+    while stub.open or len(asyncio.all_tasks()) > 1:
+        await asyncio.sleep(0)
+    gc.collect()
+    assert not lost and not stub.heads

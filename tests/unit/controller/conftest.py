@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from fake_cluster import FakeServer
+from fake_line import FakeLine
 
 from appliance.api import labels, times
 from appliance.claims.errors import InitFailed
-from appliance.claims.runtime_client import RuntimeClient
+from appliance.claims.runtime_client import Line, RuntimeClient
 from appliance.config import ClaimSettings, ControllerSettings
 from appliance.controller.main import work
 from appliance.controller.world import make_world
@@ -33,7 +34,12 @@ class FakeRuntime(RuntimeClient):
         self.calls: list[tuple[str, str, Mapping[str, Any], str | None]] = []
         self.refuse = False
 
-    async def _post(self, ip: str, path: str, body: Mapping[str, Any], token: str | None, timeout: float) -> None:
+    def dial(self, ip: str) -> Line:
+        return FakeLine(ip)
+
+    async def _post(
+        self, ip: str, path: str, body: Mapping[str, Any], token: str | None, timeout: float, line: Line | None = None
+    ) -> None:
         if self.refuse:
             raise InitFailed(f"runtime at {ip} refused {path}")
         self.calls.append((path, ip, body, token))

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from fake_line import FakeLine
 
 from appliance.api import labels, times
 from appliance.api.kinds import NAMESPACE, NODE, POD, SANDBOX, SANDBOXSET, SECRET, Kind
@@ -216,7 +217,12 @@ class FakeRuntime:
     def __init__(self) -> None:
         self.inits: list[tuple[str, Body, str | None]] = []
 
-    async def init(self, ip: str, body: Body, token: str | None, *, timeout: float = 10.0) -> None:
+    def dial(self, ip: str) -> FakeLine:
+        return FakeLine(ip)
+
+    async def init(
+        self, ip: str, body: Body, token: str | None, *, timeout: float = 10.0, line: FakeLine | None = None
+    ) -> None:
         self.inits.append((ip, dict(body), token))
 
 
