@@ -101,6 +101,16 @@ need_programs() {
     die "install them (Debian: apt-get install ${missing[*]}) and start again"
 }
 
+# need_kind: kind in PATH, built when there is none and Go can.
+need_kind() {
+    local built
+    if command -v kind >/dev/null 2>&1; then return; fi
+    command -v go >/dev/null 2>&1 ||
+        die "kind is not in PATH: see https://kind.sigs.k8s.io, or install Go 1.26 (Debian: golang-go) and it is built here"
+    built=$("$ROOT/packaging/go-tools.sh" kind) || exit 1
+    PATH=$PATH:$(dirname "$built")
+}
+
 BOX_PROGRAMS=(
     "ip:iproute2:makes the sandboxes' network"
     "nft:nftables:keeps sandboxes apart on the network"

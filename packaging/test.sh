@@ -136,6 +136,8 @@ if [ "$scope" = all ]; then
     KUBEBUILDER_ASSETS=$("$ROOT/packaging/kube-assets.sh" "${NODE_ASSETS[@]}" kwok)
     export KUBEBUILDER_ASSETS
     "$ROOT/packaging/images/code-interpreter.sh" >/dev/null
+    APPLIANCE_TEST_KIND_NODE=$("$ROOT/packaging/kind/node-image.sh")
+    export APPLIANCE_TEST_KIND_NODE
     step "client releases of the last twelve months"
     APPLIANCE_TEST_COMPAT=$("$ROOT/packaging/compat.sh" --install)
     export APPLIANCE_TEST_COMPAT

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Takes the cluster of up.sh away.
 set -euo pipefail
-command -v kind >/dev/null 2>&1 || { echo "kind is not in PATH: nothing of it can run here" >&2; exit 1; }
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$ROOT/packaging/lib.sh"
+command -v docker >/dev/null 2>&1 || die "there is no docker here: nothing of kind can run"
+need_kind
 [ "${1:-}" != --name ] || shift
 exec kind delete cluster --name "${1:-appliance}"

@@ -47,7 +47,8 @@ done
 dockerd=$("$HERE/../docker-engine.sh")
 export PATH="$PATH:/usr/sbin:/sbin:$(dirname "$(dirname "$dockerd")")/bin"
 
-made=''
+made='' modules=''
+[ -d /lib/modules ] || modules=1 # kind's nodes have it mounted, and Docker makes what is missing
 [ -n "$directory" ] || made=$(mktemp -d "${TMPDIR:-/tmp}/docker-XXXXXX")
 directory=$(realpath "${directory:-$made}")
 export DOCKER_HOST="unix://$directory/sock"
@@ -65,6 +66,7 @@ clean() {
         done
     done
     [ -z "$made" ] || rm -rf "$made"
+    [ -z "$modules" ] || rmdir /lib/modules 2>/dev/null || :
 }
 trap clean EXIT
 trap 'exit 130' INT

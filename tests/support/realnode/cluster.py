@@ -144,7 +144,7 @@ class RealNode:
         if not self._detached:  # dies with us, however we die
             command = ["setpriv", "--pdeathsig", "KILL", *command, "--kill-child"]
         command += [sys.executable, "-I", str(script), str(self.layout.root)]
-        if not self._detached and _available() >= PLENTY:
+        if not self._detached and plenty():
             command += VOLATILE
         environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         with (self.layout.logs / "init.log").open("w") as log:
@@ -304,10 +304,10 @@ class RealNode:
         return subprocess.run([*enter, *words], capture_output=True, text=True, timeout=300, check=False)
 
 
-def _available() -> int:
-    """Bytes of memory that can be had without pushing anybody out."""
+def plenty() -> bool:
+    """Whether ``PLENTY`` of memory can be had without pushing anybody out."""
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) << 10
+    return int(fields["MemAvailable"].split()[0]) << 10 >= PLENTY
 
 
 def _is_ours(pid: int, root: Path) -> bool:
