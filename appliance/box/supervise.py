@@ -15,14 +15,13 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
-
 from appliance.api.address import parse_address, parse_domain
 from appliance.box import certificates, lock, logs, resolver
+from appliance.box.addresses import answers, require_free
 from appliance.box.children import Child
 from appliance.box.layout import Layout, write_private
 from appliance.config import BoxSettings
@@ -64,17 +63,17 @@ class Box:
         """Start every role and wait until all are ready.
 
         Raises:
-            RuntimeError: a role did not come up; the message carries its last log lines.
+            RuntimeError: a role did not come up; the message names the address that somebody else has, or carries
+                the role's last log lines.
         """
-        require_free(self.settings.gateway.listen, "--listen")
-        if self.settings.gateway.tls_listen:
-            require_free(self.settings.gateway.tls_listen, "--tls-listen")
-        if self.settings.kubeconfig is None:
-            require_free(self.settings.apiserver_listen, "--apiserver-listen")
-            await self._start_cluster()
+        public = {"--listen": self.settings.gateway.listen, "--tls-listen": self.settings.gateway.tls_listen}
+        cluster = {"--apiserver-listen": self.settings.apiserver_listen} if self.settings.kubeconfig is None else {}
+        require_free(public | cluster)
+        if cluster:
+            await self._start_cluster(cluster)
         controller, manager = self._controller(), self._manager()
         await asyncio.gather(controller.start(), manager.start())
-        await manager.ready(lambda: answers(f"{self.api_url}/health"), READY_TIMEOUT)
+        await came_up(manager, self._serves, public)
         endpoints = {
             "api": self.api_url,
             "kubeconfig": str(self.kubeconfig),
@@ -90,16 +89,23 @@ class Box:
                 if child.name == name:
                     await child.stop()
 
-    async def _start_cluster(self) -> None:
+    async def _serves(self) -> bool:
+        """Whether this box's manager does, not another's that got the address first."""
+        own = self.layout.run / "manager.sock"
+        return await answers("http://manager/health", socket=own) and await answers(f"{self.api_url}/health")
+
+    async def _start_cluster(self, addresses: Mapping[str, str | None]) -> None:
         common = ["--data-dir", str(self.settings.data_dir)]
         apiserver = self._child("apiserver", [*common, "--apiserver-listen", self.settings.apiserver_listen])
         await apiserver.start()
-        await apiserver.ready(lambda: answers(f"https://{self.settings.apiserver_listen}/readyz"), READY_TIMEOUT)
+        url, authority = f"https://{self.settings.apiserver_listen}/readyz", self.layout.tls / "ca.crt"
+        await came_up(apiserver, lambda: answers(url, authority=authority), addresses)
         node = self._child(
             "node", [*common, "--isolation", self.settings.isolation, "--resolv-conf", str(self.settings.resolv_conf)]
         )
         await node.start()
-        await node.ready(lambda: answers("http://node/healthz", self.layout.run / "node.sock"), READY_TIMEOUT)
+        own = self.layout.run / "node.sock"
+        await node.ready(lambda: answers("http://node/healthz", socket=own), READY_TIMEOUT)
 
     def _controller(self) -> Child:
         leader = ["--no-leader-election"] if self.settings.kubeconfig is None else []
@@ -135,35 +141,17 @@ class Box:
         return child
 
 
-def require_free(listen: str, flag: str) -> None:
-    """Make sure nobody else listens on ``listen`` (HOST:PORT), or a stranger would pass for a ready role.
+async def came_up(child: Child, probe: Callable[[], Awaitable[bool]], addresses: Mapping[str, str | None]) -> None:
+    """Wait until ``child`` is ready. One that lost the race for an address does not try for ever: the address is told.
 
-    Raises:
-        ValueError: it is not HOST:PORT.
-        RuntimeError: the address cannot be bound; the message names it and the flag that changes it.
+    Raises RuntimeError; the child is stopped then.
     """
-    address = parse_address(listen, flag)
-    host = address.host or "0.0.0.0"  # what was asked for
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, address.port))
-        except OSError as error:
-            raise RuntimeError(
-                f"{listen} cannot be used: {error.strerror}; choose another with {flag} HOST:PORT"
-            ) from None
-
-
-async def answers(url: str, socket: Path | None = None) -> bool:
-    """True when ``url`` (over the Unix ``socket``, if given) answers with a 2xx status within a second."""
-    connector = aiohttp.UnixConnector(str(socket)) if socket else aiohttp.TCPConnector(ssl=False)
-    timeout = aiohttp.ClientTimeout(total=1.0)
     try:
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session, session.get(url) as response:
-            return response.status < 300
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return False
+        await child.ready(probe, READY_TIMEOUT)
+    except RuntimeError:
+        await child.stop()
+        require_free(addresses)
+        raise
 
 
 @contextlib.asynccontextmanager

@@ -255,7 +255,7 @@ def test_refusals_have_the_bodies_of_the_contract(
 
 
 async def test_ports_that_speak_tls_are_dialled_with_tls(options: dict[str, Any], plane: httpx.Client) -> None:
-    """A self-signed service on loopback: requests, uploads, an upgrade, after a pause too; a plain one is told apart."""
+    """A self-signed service on loopback: uploads, an upgrade, after a pause too; a plain one is told apart."""
     network = {"https_ports": [8443, 8444]}
     with Sandbox.create(TEMPLATE, timeout=300, network=network, **options) as made:
         assert made.get_info().network == network
