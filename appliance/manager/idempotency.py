@@ -30,7 +30,7 @@ _FORM = re.compile(r"[A-Za-z0-9_-]{1,255}")
 def digests(key: ApiKey, header: str, body: bytes) -> tuple[str, str]:
     """What is stored of a request: its key (per API key) and its body, both hashed. Raises Fault 400."""
     if _FORM.fullmatch(header) is None:
-        raise invalid("Idempotency-Key", "expected 1 to 255 of [a-z0-9-]")
+        raise invalid("Idempotency-Key", "expected 1 to 255 of [A-Za-z0-9_-]")
     request = hashlib.sha256(f"{key.id}\n{header}".encode()).hexdigest()
     return request, hashlib.sha256(body).hexdigest()
 

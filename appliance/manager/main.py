@@ -158,7 +158,9 @@ async def _serve(
     roster.observers += [journal, sampler, logs, spawns]
     stack.push_async_callback(logs.drain)
     tasks.add(asyncio.create_task(sampler.run(), name="sampler"))
-    sizer = Sizer(caches.sets, caches.templates)
+    sizer, abilities = Sizer(caches.sets, caches.templates), Abilities(cluster)
+    await sizer.measure(abilities.sandbox_disk)
+    tasks.add(asyncio.create_task(sizer.keep(abilities.sandbox_disk), name="sizes"))
     templates = Templates(caches.sets, sizer, spawns)
     wired = Services(
         settings=settings,
@@ -167,7 +169,7 @@ async def _serve(
         roster=roster,
         finder=finder,
         lifecycle=lifecycle,
-        abilities=Abilities(cluster),
+        abilities=abilities,
         creator=Creator(engine, templates, roster.get, pledges),
         replays=Replays(finder.by_request, times.now),
         templates=templates,

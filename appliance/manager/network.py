@@ -164,7 +164,9 @@ def _https_ports(config: NetworkConfig) -> tuple[int, ...]:
     ports = config.https_ports or ()
     if labels.PORT_ENVD in ports:
         raise invalid("network.httpsPorts", f"{labels.PORT_ENVD} is the runtime's own port, which speaks plain HTTP")
-    return tuple(dict.fromkeys(ports))
+    if twice := {port for port in ports if ports.count(port) > 1}:
+        raise invalid("network.httpsPorts", f"expected each port once, got {min(twice)} twice")
+    return tuple(ports)
 
 
 def _mask(config: NetworkConfig) -> str | None:

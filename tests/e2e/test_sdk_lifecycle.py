@@ -173,6 +173,8 @@ def test_logs_and_metrics_tell_the_life_and_outlast_it(options: dict[str, Any], 
         assert 0 < one.mem_used < one.mem_total and 0 < one.disk_used < one.disk_total
     assert inside
     assert sandbox.get_metrics(start=now - timedelta(days=2), end=now - timedelta(days=1)) == []
+    told = api.get(f"/sandboxes/{sandbox.sandbox_id}").json()["diskSizeMB"] * 1024**2
+    assert 0.95 * told < inside[0].disk_total <= told
     sandbox.kill()
     path = f"/sandboxes/{sandbox.sandbox_id}"
     messages = [one["message"] for one in api.get(f"/v2{path}/logs").json()["logs"]]

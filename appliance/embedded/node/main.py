@@ -47,7 +47,7 @@ async def run(settings: NodeSettings) -> None:
     _raise_descriptor_limit()
     means = await _prepare(settings)
     api = ApiClient.connect(settings.kubeconfig)
-    node = NodeObject(api, settings, host_ip(), _notes(means.isolation), means.isolation.isolated)
+    node = NodeObject(api, settings, host_ip(), _notes(means.isolation), means.isolation)
     agent = Agent(means, api, node)
     agent.sweep_groups()
     server = NodeServer(settings.data_dir / "run" / "node.sock", agent, means)

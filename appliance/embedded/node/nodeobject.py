@@ -18,8 +18,9 @@ import aiohttp
 
 import appliance
 from appliance.api import labels
-from appliance.config import NodeSettings
+from appliance.config import MIB, NodeSettings
 from appliance.embedded.node.apiclient import ApiClient, ApiRefused
+from appliance.embedded.node.isolation import Isolation
 from appliance.embedded.node.podstatus import stamp
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,10 @@ class NodeObject:
     """Keeps the object and the pressure verdict up to date."""
 
     def __init__(
-        self, api: ApiClient, settings: NodeSettings, address: str, notes: dict[str, str], isolated: bool
+        self, api: ApiClient, settings: NodeSettings, address: str, notes: dict[str, str], isolation: Isolation
     ) -> None:
         self._api, self._settings, self._address, self._notes = api, settings, address, notes
-        self._isolated = isolated
+        self._isolated, self._limits_disks = isolation.isolated, isolation.loops
         self._since: dict[str, tuple[str, str]] = {}
         self.pressure = ""
         """What the box is short of, empty: nothing."""
@@ -97,6 +98,7 @@ class NodeObject:
             labels.NODE_FREEZER: "cgroup" if self._isolated else "signals",
             labels.NODE_KEEPS_FILES: "true" if self._isolated else None,
             labels.NODE_NETWORK_POLICY: "true" if self._isolated else None,
+            labels.NODE_SANDBOX_DISK: f"{self._settings.disk_default // MIB}Mi" if self._limits_disks else None,
         }
 
     def _status(self, facts: dict[str, tuple[str, str, str]]) -> Json:

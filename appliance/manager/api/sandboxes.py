@@ -74,7 +74,7 @@ async def list_v2() -> Response:
     if query.template is not None:
         query = replace(query, template=wired.templates.canonical(key, query.template))
     page = listing.select(wired.roster.visible(key), query)
-    headers = {"X-Total-Running": str(page.running)}
+    headers = {"X-Total-Running": str(page.running)} if "running" in query.states else {}
     if page.next_token is not None:
         headers["X-Next-Token"] = page.next_token
     return json_response([_listed(*pair) for pair in page.items], headers=headers)
@@ -93,7 +93,7 @@ async def detail(sandbox_id: str) -> Response:
 async def metrics_of_many() -> Response:
     """The latest sample of each sandbox asked for; unknown ones are left out."""
     wired, key = services(), caller()
-    ids = [part for part in request.args.get("sandbox_ids", "").split(",") if part]
+    ids = [part for part in ",".join(request.args.getlist("sandbox_ids")).split(",") if part]
     if not 1 <= len(ids) <= MAX_METRIC_IDS:
         raise invalid("sandbox_ids", f"expected 1 to {MAX_METRIC_IDS} ids separated by commas, got {len(ids)}")
     latest = {}

@@ -95,8 +95,9 @@ class FakeCluster:
 
     async def list(self, kind: Kind[Any], namespace: str | None = None, *, label_selector: str, limit: int) -> Any:
         await self._enter("list", kind, label_selector)
-        key, _, value = label_selector.partition("=")
-        found = [one for one in self._of(kind) if one["metadata"].get("labels", {}).get(key) == value]
+        key, equals, value = label_selector.partition("=")
+        labelled = [one for one in self._of(kind) if key in one["metadata"].get("labels", {})]
+        found = [one for one in labelled if not equals or one["metadata"]["labels"][key] == value]
         return Listing([self._decode(kind, one) for one in found[:limit]], "1")
 
     def _of(self, kind: Kind[Any]) -> Sequence[Body]:
@@ -321,9 +322,11 @@ class World:
         )
         self.app = create_app(self.wired)
 
-    async def add_pool(self, name: str, replicas: int, *, namespace: str = "default", ip: str = "10.0.0.") -> None:
+    async def add_pool(
+        self, name: str, replicas: int, *, namespace: str = "default", ip: str = "10.0.0.", disk: str | None = "10Gi"
+    ) -> None:
         """A SandboxSet with warm sandboxes."""
-        limits = {"cpu": "2", "memory": "1Gi", "ephemeral-storage": "10Gi"}
+        limits = {"cpu": "2", "memory": "1Gi"} | ({"ephemeral-storage": disk} if disk else {})
         pod = {"spec": {"containers": [{"name": "sandbox", "resources": {"limits": limits}}]}}
         spec = {"replicas": replicas, "template": pod}
         pool = await self.cluster.create(

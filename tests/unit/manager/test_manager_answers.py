@@ -17,6 +17,9 @@ from appliance.kube import errors
         ("GET", "/nothing", 404),
         ("PATCH", "/sandboxes", 405),
         ("POST", "/v3/templates", 501),
+        ("POST", "/v2/templates/team%2Fname%3Atag/builds/b", 501),
+        ("GET", "/templates/team%2Fname/builds/b/status", 501),
+        ("GET", "/templates/team%2Fname/files/abc", 501),
         ("GET", "/volumes", 501),
         ("GET", "/snapshots", 501),
         ("POST", "/secrets", 501),
@@ -137,6 +140,8 @@ async def test_sandbox_metrics_come_from_the_runtime(world: Any, monkeypatch: py
         assert (await world.call("GET", f"{path}?start=2&end=1")).status_code == 400
         many = await (await world.call("GET", f"/sandboxes/metrics?sandbox_ids={made['sandboxID']},x")).get_json()
         assert list(many["sandboxes"]) == [made["sandboxID"]]
+        repeated = f"/sandboxes/metrics?sandbox_ids=x&sandbox_ids={made['sandboxID']}"
+        assert await (await world.call("GET", repeated)).get_json() == many
         replies[0] = {"nonsense": True}
         assert len(await (await world.call("GET", path)).get_json()) == 1
     finally:

@@ -40,6 +40,7 @@ REFUSED = [
     ({"network": {"httpsPorts": [0]}}, "validation error: network.httpsPorts.0"),
     ({"network": {"httpsPorts": ["8443"]}}, "validation error: network.httpsPorts.0"),
     ({"network": {"httpsPorts": [443] * 101}}, "validation error: network.httpsPorts"),
+    ({"network": {"httpsPorts": [443, 80, 443]}}, "network.httpsPorts: expected each port once, got 443 twice"),
     ({"network": {"allowOut": ["2001:db8::1"]}}, "sandboxes have no IPv6"),
     ({"network": {"denyOut": ["example.com"]}}, "network.denyOut: expected an IP address"),
     ({"network": {"denyOut": ["1.1.1.1"] * 1001}}, "network.denyOut: expected at most 1000"),

@@ -33,6 +33,7 @@ async def test_filters(world: Any) -> None:
     assert await _ids(world, urlencode({"startedAfter": started})) == [second]
     answer = await world.call("GET", "/v2/sandboxes?limit=1&state=running")
     assert answer.headers["X-Total-Running"] == "1" and "X-Next-Token" not in answer.headers
+    assert "X-Total-Running" not in (await world.call("GET", "/v2/sandboxes?state=paused")).headers
 
 
 _ONE = {"a b": "c&d=e", "ü%": "+ 100%/"}

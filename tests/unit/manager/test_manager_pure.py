@@ -49,8 +49,10 @@ def test_sizes_sum_containers_round_cpu_up_and_count_volumes() -> None:
     ]
     claims = [{"spec": {"resources": {"requests": {"storage": "2Gi"}}}}]
     found = sizes.sizes_of({"spec": {"containers": containers}}, claims)
-    assert found == sizes.Sizes(cpu_count=2, memory_mb=1024, disk_mb=3072)
+    assert found == sizes.Sizes(cpu_count=2, memory_mb=1024, disk_mb=3072, layer_mb=1024)
     assert sizes.sizes_of(None) == sizes.Sizes()
+    assert found.on(10240) == found
+    assert sizes.sizes_of(None, claims).on(10240).disk_mb == 2048 + 10240
 
 
 def test_deadlines_round_up_and_pause_before_they_kill() -> None:
