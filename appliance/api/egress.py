@@ -34,6 +34,9 @@ class Egress(msgspec.Struct, frozen=True, omit_defaults=True):
     deny: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
     """Allowed: a name, ``*.name`` for those below it, or ``*``; empty unless everything is denied."""
+    dns: bool = True
+    """With domains: the box answers questions for allowed names, whichever server is asked. False: it does not, only
+    servers among ``allow`` can be asked."""
 
     def __bool__(self) -> bool:
         """Whether anything is denied."""

@@ -47,7 +47,7 @@ class Egress(Body):
 
     def unsupported(self) -> list[tuple[str, object]]:
         """Members that nothing here can honour."""
-        names = ("rules", "egress_proxy", "dns_servers", "allow_in", "deny_in")
+        names = ("rules", "egress_proxy", "allow_in", "deny_in")
         return [(to_camel(name), getattr(self, name)) for name in names]
 
 

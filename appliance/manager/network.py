@@ -1,8 +1,8 @@
 """The ``network`` options of a create or an update: what can be honoured is, everything else is refused by name.
 
-Honoured: outbound traffic by address and domain (``allowOut``, ``denyOut``, ``allow_internet_access``), private user
-ports (``allowPublicTraffic: false``), the ``Host`` seen by user ports (``maskRequestHost``), and user ports that the
-gateway dials with TLS (``httpsPorts``).
+Honoured: outbound traffic by address and domain (``allowOut``, ``denyOut``, ``allow_internet_access``), name servers
+asked beside domains (``dnsServers``), private user ports (``allowPublicTraffic: false``), the ``Host`` that user ports
+see (``maskRequestHost``), and user ports that the gateway dials with TLS (``httpsPorts``).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from appliance.api import labels
 from appliance.api.address import parse_port
-from appliance.api.egress import EVERYTHING, OPEN, Egress, domain, encode
+from appliance.api.egress import EVERYTHING, OPEN, PRIVATE, Egress, domain, encode
 from appliance.manager.bodies import NetworkConfig, NetworkUpdate
 from appliance.manager.errors import Fault, invalid, unsupported
 
@@ -27,6 +27,8 @@ MAX_DOMAINS = 32 * 1024
 CREATE_ONLY = ("allowPublicTraffic", "maskRequestHost", "httpsPorts")
 """Members that an update leaves as they were."""
 
+MAX_SERVERS = 10
+"""Of ``dnsServers``."""
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+(?::(?:[0-9]{1,5}|\$\{PORT\}))?")
 _PUBLIC_NEEDS_SECURE = (
     "You cannot create a sandbox without public access unless you enable secure envd access via 'secure' flag."
@@ -103,7 +105,28 @@ def _egress(prefix: str, config: NetworkConfig | NetworkUpdate, internet: bool) 
     allow, domains = _allowed(f"{prefix}allowOut", config.allow_out or ())
     if domains and not closed:
         raise Fault(400, _DOMAINS_NEED_DENY_ALL)
-    return Egress(tuple(allow), tuple(deny), tuple(dict.fromkeys(domains)))
+    servers = _servers(f"{prefix}dnsServers", config.dns_servers)
+    if servers is None or not domains:  # without domains nothing but the lists decides
+        return Egress(tuple(allow), tuple(deny), tuple(dict.fromkeys(domains)))
+    return Egress((*allow, *servers), tuple(deny), tuple(dict.fromkeys(domains)), dns=False)
+
+
+def _servers(option: str, given: list[str] | None) -> list[str] | None:
+    """Name servers as networks of one address; None: not given, the box answers for them."""
+    if given is None:
+        return None
+    if len(given) > MAX_SERVERS:
+        raise invalid(option, f"expected at most {MAX_SERVERS} entries, got {len(given)}")
+    found = []
+    for entry in given:
+        try:
+            address = IPv4Address(entry)
+        except ValueError:
+            raise invalid(option, f"expected an IPv4 address, got {entry[:80]!r}") from None
+        if any(address in IPv4Network(one) for one in PRIVATE):
+            raise unsupported(option, f"{entry}: private networks are closed to every sandbox")
+        found.append(str(IPv4Network(address)))
+    return found
 
 
 def _denied(option: str, entries: Iterable[str]) -> list[str]:

@@ -72,10 +72,10 @@ def test_a_sandbox_is_never_handed_out_before_its_network_is_cut(box: RunningBox
 
 
 def test_what_cannot_be_enforced_is_refused(box: RunningBox) -> None:
-    """A domain to deny, name servers of one's own, an egress proxy: a 400 that names it; nothing pretends to filter."""
+    """A domain to deny, private name servers, an egress proxy: a 400 that names it; nothing pretends to filter."""
     for network, named in (
         ({"deny_out": ["example.com"]}, r"denyOut.*example\.com"),
-        ({"dns_servers": ["9.9.9.9"]}, "dnsServers"),
+        ({"dns_servers": ["10.0.0.1"]}, "dnsServers.*private"),
         ({"egress_proxy": {"address": "proxy.test:1080"}}, "egressProxy"),
     ):
         with pytest.raises(SandboxException, match=f"400.*{named}"):

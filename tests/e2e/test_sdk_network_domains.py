@@ -185,6 +185,38 @@ def test_dns_is_open_for_allowed_names_only(own: RunningBox) -> None:
         ]  # fmt: skip
 
 
+ASKED = """
+import sys
+for server in sys.argv[1:]:
+    try:
+        print(*ask(server, "two.test"))
+    except TimeoutError:
+        print("silent")
+"""
+
+
+def test_name_servers_of_ones_own_are_the_only_ones_that_answer(own: RunningBox) -> None:
+    """With dns_servers the box answers nothing: those servers do, for every name; with an empty list nobody does."""
+    network: dict[str, Any] = {"allow_out": ["one.test"], "deny_out": NOTHING_ELSE}
+    with Sandbox.create(TEMPLATE, network={**network, "dns_servers": [DNS]}, **options(own)) as sandbox:
+        assert sandbox.get_info().network["dns_servers"] == [DNS]
+        sandbox.files.write("/tmp/ask.py", LOOKUPS.partition("for arguments")[0] + ASKED)
+        for _ in range(2):
+            assert sandbox.commands.run(f"python3 /tmp/ask.py {DNS} 8.8.8.8").stdout.split("\n")[:2] == [
+                f"0 1 {TWO}", "silent",
+            ]  # fmt: skip
+            assert fetch(sandbox, f"http://{DNS}:8000/") == f"you reached {DNS}"
+            assert both(sandbox, "one.test") == (f"you reached {ONE}",) * 2
+            assert closed(sandbox, "https://two.test/")
+            sandbox.pause()
+            sandbox.connect(timeout=120)
+        sandbox.update_network({**network, "dns_servers": []})
+        assert sandbox.commands.run(f"python3 /tmp/ask.py {DNS} 8.8.8.8").stdout.split() == ["silent"] * 2
+        assert fetch(sandbox, "--resolve", f"one.test:443:{TWO}", "https://one.test/") == f"you reached {ONE}"
+        sandbox.update_network(network)
+        assert both(sandbox, "one.test") == (f"you reached {ONE}",) * 2
+
+
 def test_updates_are_in_force_when_the_call_returns(own: RunningBox) -> None:
     """Domains come, change and go while the sandbox runs, also for connections that exist; pauses keep them."""
     with Sandbox.create(TEMPLATE, **options(own)) as sandbox:

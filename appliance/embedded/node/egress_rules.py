@@ -3,8 +3,8 @@
 Pure. The chain in the map ``egress`` filters: allowed destinations return to the base chain, where what is closed to
 every pod stays closed; denied ones are dropped there and then, also of connections that exist. The chain in the map
 ``names``, of a pod whose policy has domains, leads DNS and TCP ports 443 and 80 to the filter (``embedded/filter/``)
-instead: all that its address rules do not allow anyway. With no filter there the packets go on and meet the first
-chain, which then denies everything. Every script is one transaction.
+instead: all that its address rules do not allow anyway, DNS only if the policy leaves names to the box. With no filter
+there the packets go on and meet the first chain, which then denies everything. Every script is one transaction.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def _redirect(table: str, address: str, egress: Egress) -> str:
     match = _match(egress.allow)
     if match is not None:
         lines.append(f"add rule inet {table} {chain} {match}return")
+    if not egress.dns:
+        lines.append(f"add rule inet {table} {chain} meta l4proto {{ tcp, udp }} th dport 53 return")
     lines.append(f"add rule inet {table} {chain} goto {REDIRECTS}")
     lines.append(f"add element inet {table} {NAMES} {{ {address} : jump {chain} }}")
     return "\n".join(lines)

@@ -44,7 +44,10 @@ REFUSED = [
     ({"network": {"allowOut": ["2001:db8::1"]}}, "sandboxes have no IPv6"),
     ({"network": {"denyOut": ["example.com"]}}, "network.denyOut: expected an IP address"),
     ({"network": {"denyOut": ["1.1.1.1"] * 1001}}, "network.denyOut: expected at most 1000"),
-    ({"network": {"dnsServers": ["1.1.1.1"]}}, "network.dnsServers is not supported"),
+    ({"network": {"dnsServers": ["1.1.1.1/32"]}}, "network.dnsServers: expected an IPv4 address, got '1.1.1.1/32'"),
+    ({"network": {"dnsServers": ["::1"]}}, "network.dnsServers: expected an IPv4 address"),
+    ({"network": {"dnsServers": ["1.1.1.1"] * 11}}, "network.dnsServers: expected at most 10"),
+    ({"network": {"dnsServers": ["192.168.1.1"]}}, "network.dnsServers is not supported by this server: 192.168.1.1"),
     ({"network": {"rules": {"a.b": []}}}, "network.rules is not supported"),
     ({"network": {"egressProxy": {"address": "a:1"}}}, "network.egressProxy is not supported"),
     ({"network": {"maskRequestHost": "a b"}}, "network.maskRequestHost"),
@@ -144,7 +147,7 @@ REFUSED_UPDATES = [
     ({"denyOut": ["not-a-cidr"]}, "denyOut: expected an IP address"),
     ({"allowOut": ["example.com"]}, "you must include 'ALL_TRAFFIC' in deny out"),
     ({"allowOut": ["*.example.com"], "denyOut": ["10.0.0.0/8"]}, "you must include 'ALL_TRAFFIC' in deny out"),
-    ({"dnsServers": ["1.1.1.1"]}, "dnsServers is not supported"),
+    ({"dnsServers": ["one"]}, "dnsServers: expected an IPv4 address"),
     ({"rules": {"a.io": []}}, "rules is not supported"),
     ({"egressProxy": {"address": "a:1"}}, "egressProxy is not supported"),
     ({"denyIn": ["0.0.0.0/0"]}, "denyIn is not supported"),
@@ -173,12 +176,17 @@ async def test_network_lists_reach_the_pod_and_can_be_replaced(world: Any) -> No
         return egress_of(meta.get("labels", {}), meta.get("annotations", {}))
 
     domains = Egress((), ("0.0.0.0/0",), ("*.a.io", "a.io"))
+    no_dns: dict[str, Any] = {"allowOut": ["a.io"], "denyOut": ["0.0.0.0/0"], "dnsServers": []}
+    own_dns = {**no_dns, "allowOut": ["a.io", "1.1.1.1"], "dnsServers": ["9.9.9.9"]}
     assert pod() == first
     for update, policy, echo in (
         ({"denyOut": ["203.0.113.5"]}, Egress(deny=("203.0.113.5/32",)), {"denyOut": ["203.0.113.5"]}),
         ({"allow_internet_access": False}, CLOSED, {}),
         ({"allowOut": ["1.1.1.1"]}, Egress(("1.1.1.1/32",), ("0.0.0.0/0",)), {"allowOut": ["1.1.1.1"]}),
         ({"allowOut": ["*.A.io", "a.io", "a.io."]}, domains, {"allowOut": ["*.A.io", "a.io", "a.io."]}),
+        (own_dns, Egress(("1.1.1.1/32", "9.9.9.9/32"), ("0.0.0.0/0",), ("a.io",), dns=False), own_dns),
+        (no_dns, Egress((), ("0.0.0.0/0",), ("a.io",), dns=False), no_dns),
+        ({"dnsServers": ["9.9.9.9"], "allow_internet_access": False}, CLOSED, {"dnsServers": ["9.9.9.9"]}),
         ({"allow_internet_access": True}, OPEN, {}),
     ):
         node_says(name, policy)

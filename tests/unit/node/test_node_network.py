@@ -101,6 +101,19 @@ def test_domains_lead_to_the_filter_what_addresses_do_not_allow() -> None:
         assert f"delete chain inet {chain}" in text
 
 
+def test_names_that_the_box_does_not_answer_are_left_to_the_address_rules() -> None:
+    """With name servers of its own a pod's DNS is led nowhere: the filtering chain allows those alone."""
+    policy = Egress(("198.51.100.53/32",), ("0.0.0.0/0",), ("a.io",), dns=False)
+    lines = egress_rules.restrict("br0", "10.213.0.16", policy).splitlines()
+    rules = [line.partition("names_10_213_0_16 ")[2] for line in lines if line.startswith("add rule inet br0 names")]
+    assert rules == [
+        "ip daddr { 198.51.100.53/32 } return",
+        "meta l4proto { tcp, udp } th dport 53 return",
+        "goto redirects",
+    ]
+    assert egress_of({}, {labels.EGRESS: encode(policy)}) == policy
+
+
 def test_domains_without_everything_denied_close() -> None:
     """An annotation that names domains but leaves the rest open, or holds what is no domain, was not written by us."""
     for text in ('{"domains": ["a.io"]}', '{"deny": ["0.0.0.0/0"], "domains": ["A.io"]}', '{"domains": ["1.1.1.1"]}'):
