@@ -89,19 +89,25 @@ def test_create_with_an_image_that_cannot_be_pulled(sdk: Cloud, node: RealNode) 
 
 
 def test_image_and_resources_again_and_again(cloud: Cloud, namespace: str, node: RealNode, colours: None) -> None:
-    """Two images, cpu up and down and memory up on one pod; resources alone restart nothing.
+    """Cpu and memory up and down and two images on one pod; resources alone restart nothing.
 
-    Memory down is not asked for: the kubelet of this node has no figure of what is in use, and refuses.
+    Less memory is asked for before the images: this kubelet then counts the stopped container of the same name too, for
+    which containerd 1.6 has no figure of what is in use, and refuses.
     """
     pod = running(cloud, "s", namespace)
+
+    def resize(*sizes: tuple[str, str]) -> None:
+        restarts = cloud.get("pod", "s", "-n", namespace)["status"]["containerStatuses"][0]["restartCount"]
+        for cpu, memory in sizes:
+            amounts = {"cpu": cpu, "memory": memory}
+            edit(cloud, "s", namespace, "resources", {"requests": amounts, "limits": amounts})
+            (status,) = cloud.get("pod", "s", "-n", namespace)["status"]["containerStatuses"]
+            assert status["resources"]["limits"] == amounts and status["restartCount"] == restarts
+
+    resize(("200m", "128Mi"), ("100m", "96Mi"), ("150m", "112Mi"), ("100m", "80Mi"))
     for image in (RED, BLUE):
         edit(cloud, "s", namespace, "image", image)
-    restarts = cloud.get("pod", "s", "-n", namespace)["status"]["containerStatuses"][0]["restartCount"]
-    for cpu, memory in (("200m", "128Mi"), ("100m", "128Mi")):
-        amounts = {"cpu": cpu, "memory": memory}
-        edit(cloud, "s", namespace, "resources", {"requests": amounts, "limits": amounts})
-        (status,) = cloud.get("pod", "s", "-n", namespace)["status"]["containerStatuses"]
-        assert status["resources"]["limits"] == amounts and status["restartCount"] == restarts
+    resize(("200m", "128Mi"), ("100m", "128Mi"))
     after = cloud.get("pod", "s", "-n", namespace)
     assert after["metadata"]["uid"] == pod["metadata"]["uid"]
     assert "colours/blue" in after["status"]["containerStatuses"][0]["image"]
