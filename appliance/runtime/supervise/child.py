@@ -59,6 +59,11 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
+def be_python() -> None:
+    """For a child that goes on as this interpreter: writing to a pipe or socket that nobody reads is an exception."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
 def die_with_parent(signum: int = signal.SIGKILL) -> None:
     """Get ``signum`` when the parent dies. Credentials changes reset this, so call it after them."""
     _libc.prctl(_PR_SET_PDEATHSIG, int(signum), 0, 0, 0)

@@ -111,6 +111,7 @@ def _kernel(request: StartKernel, account: User | None) -> None:
     os.chdir(request.cwd)
     if request.argv is not None:
         child.exec_or_exit(request.argv, request.env)
+    child.be_python()
     child.replace_environment(request.env)
     title.show("appliance: python kernel", "python-kernel")
     from appliance.runtime.interpreter.pykernel.main import run

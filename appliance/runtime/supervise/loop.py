@@ -192,6 +192,7 @@ class Supervisor:
 
     def _serve(self, sock: socket.socket) -> None:
         child.reset_signals()
+        child.be_python()
         child.close_descriptors([sock.fileno(), *self._processes.descriptors])
         child.die_with_parent()
         title.show("appliance: runtime", "runtime")

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 pytestmark = pytest.mark.timeout(90)
+STATUS = {"process": {"cmd": "grep", "args": ["SigIgn", "/proc/self/status"]}}
 
 
 class Envd:
@@ -157,4 +158,22 @@ def test_descriptors_do_not_leak_into_commands(envd: Envd) -> None:
     (_, output, _) = envd.events("Start", {"process": {"cmd": "/bin/ls", "args": ["/proc/self/fd"]}, "stdin": False})
     assert data(output, "stdout").split() == [b"0", b"1", b"2", b"3"]
     envd.call("SendSignal", process={"pid": kept}, signal="SIGNAL_SIGKILL")
+    wait(lambda: envd.held() == 0)
+
+
+def test_input_for_a_command_that_reads_none_is_an_error_of_the_call(envd: Envd) -> None:
+    """Writing to a pipe that nobody reads is an error of that call, told to its client, and no signal that ends the
+    server; commands do not inherit that.
+    """
+    server = envd.sandbox.children[0]
+    pid = envd.start("/bin/sh", "-c", "exec 0<&-; sleep 1000", stdin=True)
+    given = {"process": {"pid": pid}, "input": {"stdin": base64.b64encode(b"x").decode()}}
+    wait(lambda: not os.path.exists(f"/proc/{pid}/fd/0"))
+    for _ in range(2):
+        answer = envd._http.post("/process.Process/SendInput", json=given)
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert envd.sandbox.children[0] == server
+    ignored = next(data(event, "stdout") for event in envd.events("Start", STATUS) if "data" in event)
+    assert int(ignored.split()[1], 16) & (1 << signal.SIGPIPE - 1) == 0
+    envd.call("SendSignal", process={"pid": pid}, signal="SIGNAL_SIGKILL")
     wait(lambda: envd.held() == 0)

@@ -91,6 +91,16 @@ def test_a_client_that_leaves_interrupts_its_cell(shared: Any) -> None:
     assert shared.text("'free'") == "free"
 
 
+def test_a_pipe_without_a_reader_is_an_exception(shared: Any) -> None:
+    """Writing to it raises in the cell, as in every Python, and is no signal that ends the kernel; programs that a
+    cell starts have the default again.
+    """
+    write = "try:\n  os.write(ends[1], b'x')\nexcept BrokenPipeError:\n  pass\n"
+    code = f"import os\nends = os.pipe()\nos.close(ends[0])\n{write}"
+    assert shared.text(f"{code}'alive'") == "alive"
+    assert shared.text("import subprocess; subprocess.run('yes | head -1', shell=True).returncode") == "0"
+
+
 def test_unknown_paths_and_methods(shared: Any) -> None:
     """Errors are JSON with a code."""
     assert shared.call("GET", "/nothing")[1]["code"] == 404
