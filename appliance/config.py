@@ -122,8 +122,8 @@ class GatewaySettings:
     """Seconds before the second dial; doubles for each further one."""
     wake_timeout: float = 60.0
     """Seconds a request waits for a paused sandbox to be resumed."""
-    half_close_grace: float = 0.5
-    """Seconds without a byte after which a client that closed its sending side counts as gone."""
+    half_close_grace: float = 2.0
+    """Seconds without a byte after which a client of the control API that closed its sending side counts as gone."""
     linger_timeout: float = 5.0
     """Seconds that the rest of a refused upload is read and thrown away, so that its sender sees the answer."""
     upstream_idle_timeout: float = 2.0

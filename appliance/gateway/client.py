@@ -8,14 +8,14 @@ that a client sends ahead wait, unread, in a bounded buffer: each is routed only
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import select
 import socket
-import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from appliance.gateway import errors
 from appliance.gateway.compose import Origin
+from appliance.gateway.endings import Arrival, dead, reset_on_close
 from appliance.gateway.errors import Problem
 from appliance.gateway.exchange import Exchange
 from appliance.gateway.request_head import BadRequest
@@ -23,8 +23,8 @@ from appliance.gateway.request_head import BadRequest
 if TYPE_CHECKING:
     from appliance.gateway.hub import Hub
 
-_RST: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER on, zero seconds: closing sends RST and drops what is unsent."""
+_LOOK: Final = 0.25
+"""Seconds between looks at a connection whose client sends no more."""
 
 
 class Client(asyncio.Protocol):
@@ -110,10 +110,7 @@ class Client(asyncio.Protocol):
             return True
         if not exchange.request_done:
             return False
-        if exchange.kind == "control" and exchange.request.method == b"POST":
-            return False  # clients of the API do not shut down one side, and who is gone must not be given a sandbox
-        # It may still read (shutdown of one side) or be gone (close): silence decides.
-        self._watch_half_closed(-1)
+        self._half_closed_during(exchange)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -180,6 +177,8 @@ class Client(asyncio.Protocol):
         self._deadline = None
         exchange = self.exchange = Exchange(self, request)
         exchange.start()
+        if self._half_closed and self.exchange is exchange:
+            self._half_closed_during(exchange)
         if self.exchange is exchange and rest and not exchange.request_done:
             rest = rest[exchange.request_data(rest) :]
         return rest
@@ -279,8 +278,7 @@ class Client(asyncio.Protocol):
 
     def abort(self) -> None:
         """RST, at once."""
-        with contextlib.suppress(OSError):  # closed already
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+        reset_on_close(self.transport)
         self.transport.abort()
 
     def _finish(self, *, read_out: bool) -> None:
@@ -295,14 +293,24 @@ class Client(asyncio.Protocol):
         self.transport.write_eof()
         self.resume_reading()
 
-    def _watch_half_closed(self, sent: int) -> None:
-        exchange = self.exchange
-        if exchange is None or exchange.raw or self.transport.is_closing():
+    def _half_closed_during(self, exchange: Exchange) -> None:
+        """The client will send no more. It may still read (shutdown of one side) or be gone (close), which only shows
+        when something is sent to it: a sandbox may take its time, since whoever is gone costs nothing there; the
+        control API, where waiting for an answer takes up a place, has ``half_close_grace`` between two bytes.
+        """
+        exchange.pass_end()
+        self._watch_half_closed(exchange, -1, 0.0)
+
+    def _watch_half_closed(self, exchange: Exchange, sent: int, until: float) -> None:
+        if exchange is not self.exchange or exchange.raw or self.transport.is_closing():
             return
-        if self._sent == sent:
+        now, grace = self.hub.loop.time(), self.hub.settings.half_close_grace
+        if self._sent != sent:
+            sent, until = self._sent, now + grace
+        if dead(self.transport.get_extra_info("socket")) or (exchange.kind == "control" and now >= until):
             self.abort()
-            return
-        self.hub.loop.call_later(self.hub.settings.half_close_grace, self._watch_half_closed, self._sent)
+        else:
+            self.hub.loop.call_later(min(_LOOK, grace), self._watch_half_closed, exchange, sent, until)
 
     def sweep(self, now: float) -> None:
         """Called about once a second: end what has taken too long."""
@@ -328,6 +336,15 @@ class Client(asyncio.Protocol):
             self.refuse(errors.HEAD_TOO_SLOW)
         else:
             self.transport.close()
+
+    @property
+    def half_closed(self) -> bool:
+        """It has told us that it will send no more."""
+        return self._half_closed
+
+    def arrived(self, told: Callable[[bool], None]) -> None:
+        """Call ``told`` once it is known whether what is sent next has reached the half-closed client."""
+        Arrival(self.hub.loop, self.transport, self.hub.settings.linger_timeout, told)
 
     def gone(self) -> bool:
         """Whether the peer has closed its side, known to the kernel if not yet to us."""

@@ -23,6 +23,7 @@ from appliance.gateway.routes import Credentials, Refusal, Route
 from appliance.gateway.target import (
     PORT_ENVD,
     PORT_EVENTS,
+    RUNTIME_PORTS,
     ControlTarget,
     InvalidAddress,
     SandboxTarget,
@@ -61,6 +62,7 @@ class Exchange:
         "_route",
         "_task",
         "client",
+        "end_passed",
         "keep_alive",
         "kind",
         "raw",
@@ -86,6 +88,8 @@ class Exchange:
         self.raw = False
         """Switched protocols: bytes pass unread."""
         self._body: Body | None = _framing(request)
+        self.end_passed = False
+        """The upstream was told that the client sends no more; it takes no other request."""
         self._held = _NOTHING
         self._held_size = 0
         self._limit: int | None = None
@@ -253,6 +257,19 @@ class Exchange:
         if self.client.blocked:
             transport.pause_reading()
         transport.write(data)
+        if self.client.half_closed:
+            self.pass_end()
+
+    def pass_end(self) -> None:
+        """The client sends no more. Our runtime is told: it finds out, in the middle of a silent answer, whether the
+        client still reads. Servers of users are not: many take half a close for a whole one.
+        """
+        target = self.target
+        if self.upstream is None or not isinstance(target, SandboxTarget) or target.port not in RUNTIME_PORTS:
+            return
+        if self.upstream.transport.can_write_eof():
+            self.upstream.transport.write_eof()
+            self.end_passed = True
 
     def _send(self, data: bytes) -> None:
         """Towards the upstream, now or as soon as there is one."""
@@ -365,12 +382,17 @@ class Exchange:
     def _settle(self, *, delivered: bool) -> None:
         """Say, once, what became of the answer to a numbered request."""
         receipt, self._receipt = self._receipt, None
-        if receipt is not None and self._hub.on_receipt is not None:
-            self._hub.on_receipt(receipt, delivered)
+        if receipt is not None:
+            self._hub.settled(receipt, delivered)
 
     def completing(self) -> None:
         """What is sent next makes the answer whole: a client that has left by now is not told what it says."""
-        if self._receipt is not None:
+        if self._receipt is None:
+            return
+        if self.client.half_closed:
+            receipt, self._receipt = self._receipt, None
+            self.client.arrived(lambda arrived: self._hub.settled(receipt, arrived))
+        else:
             self._settle(delivered=not self.client.gone())
 
     def response_done(self) -> None:

@@ -64,6 +64,11 @@ class Hub:
         self._unknown: dict[str, float] = {}
         self._asked: deque[float] = deque(maxlen=_ASKS_PER_SECOND)
 
+    def settled(self, receipt: str, delivered: bool) -> None:
+        """What became of the answer to a numbered request; to be said once."""
+        if self.on_receipt is not None:
+            self.on_receipt(receipt, delivered)
+
     def may_ask(self, sandbox_id: str, *, known: bool) -> bool:
         """Whether the cluster should be asked about this id: not twice a second for nothing, nor for a flood of ids."""
         now = self.loop.time()

@@ -14,6 +14,8 @@ from urllib.parse import unquote_to_bytes
 from appliance.gateway.request_head import Fields, RequestHead
 
 PORT_ENVD: Final = 49983
+RUNTIME_PORTS: Final = frozenset({PORT_ENVD, 49999})
+"""envd and the code interpreter."""
 PORT_EVENTS: Final = 49981
 """Of the sandbox's own programs; nobody else is served there."""
 CONTROL_PREFIX: Final = b"/kruise/api"

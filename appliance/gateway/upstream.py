@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from appliance.gateway.bodies import Body, BodyError, ChunkedBody, LengthBody, UntilClose
 from appliance.gateway.bulk import BULK, Relay, descriptor
+from appliance.gateway.endings import reset_on_close
 from appliance.gateway.response_head import BadResponse, ResponseHead
 
 if TYPE_CHECKING:
@@ -225,7 +226,8 @@ class Upstream(asyncio.Protocol):
         assert head is not None
         exchange.completing()  # where only the upstream's end shows that the answer is whole
         self._detach()
-        if not (clean and exchange.request_done and head.reusable and self._keep(exchange)):
+        reusable = head.reusable and not exchange.end_passed
+        if not (clean and exchange.request_done and reusable and self._keep(exchange)):
             self.transport.abort()
         exchange.response_done()
 
@@ -252,6 +254,8 @@ class Upstream(asyncio.Protocol):
         The last bytes of a raw splice still leave, within ``linger_timeout``.
         """
         raw = self.exchange is not None and self.exchange.raw
+        if self.exchange is not None and self.exchange.end_passed:  # it has seen our end: only RST says more
+            reset_on_close(self.transport)
         self._detach()
         if raw and self.transport.get_write_buffer_size():
             self.transport.close()

@@ -28,6 +28,9 @@ SENDFILE: Final = "appliance.sendfile"
 INTAKE: Final = "appliance.intake"
 """ASGI extension of our listener: ``intake() -> Intake | None``, the rest of the body to be read without the loop."""
 
+DOUBT: Final = "appliance.doubt"
+"""ASGI extension of our listener: ``doubt(callback)``; called when the client sends no more, and so may be gone."""
+
 CORS: Final[tuple[Header, ...]] = ((b"access-control-allow-origin", b"*"),)
 PREFLIGHT: Final[tuple[Header, ...]] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
@@ -127,6 +130,14 @@ class Request:
         take = self.scope.get("extensions", {}).get(INTAKE)
         taken: Intake | None = take() if take is not None else None
         return taken
+
+    def on_doubt(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the client has closed its sending side: an answer that is silent should say something,
+        for only that shows whether anybody still reads.
+        """
+        register = self.scope.get("extensions", {}).get(DOUBT)
+        if register is not None:
+            register(callback)
 
     async def disconnected(self) -> None:
         """Return when the client goes away (or the answer is complete). Body bytes that still arrive are dropped."""

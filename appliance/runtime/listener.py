@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from functools import partial
+from socket import IPPROTO_TCP, TCP_INFO
 from typing import Any
 
 from httptools import HttpRequestParser
@@ -17,7 +19,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from appliance.runtime.http import INTAKE, SENDFILE
+from appliance.runtime.http import DOUBT, INTAKE, SENDFILE
 from appliance.runtime.intake import WORTH, Intake
 from appliance.runtime.settings import RuntimeSettings
 from appliance.runtime.transport import Body, Writer
@@ -26,6 +28,9 @@ _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
     b'content-length: 53\r\n\r\n{"code":431,"message":"the request head is too large"}'
 )
+_TCP_CLOSE = 7
+_LOOK = 0.25
+"""Seconds between looks at a connection whose client sends no more."""
 _STOPPED = b'{"code":503,"message":"the sandbox\'s runtime stopped before the request was answered"}'
 _STOPPED_HEAD = (
     (b"content-type", b"application/json"),
@@ -47,6 +52,10 @@ class _Protocol(HttpToolsProtocol):
     _head = 0
     _unparsed = 0
     """Bytes of body still to come that the parser must not see: it lost count while an ``Intake`` read."""
+    _ended = False
+    """The client sends no more, but may still read."""
+    _doubt: Callable[[], None] | None = None
+    """To be called when it ends: the application's way to send something in the middle of a silent answer."""
     _body: Body
     transport: Any
 
@@ -63,12 +72,49 @@ class _Protocol(HttpToolsProtocol):
         extensions: dict[str, Any] = {
             SENDFILE: partial(self._sendfile, cycle),
             INTAKE: partial(self._intake, cycle, self._body, self.headers),
+            DOUBT: self._when_in_doubt,
         }
         self.scope["extensions"] = extensions
 
     def on_body(self, body: bytes) -> None:
         if not self.cycle.response_complete:
             self._body.feed(body)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Half a close looks like a whole one until something is sent: RST comes back where nobody reads. So answers
+        go on, silent streams are asked to send a keepalive, and nothing more is read.
+        """
+        cycle: Any = self.cycle
+        if cycle is None or cycle.more_body or self._unparsed or (cycle.response_complete and not self.pipeline):
+            self.transport.flush()  # what was answered in this turn, before asyncio closes the transport below it
+            return False
+        self._ended = True
+        if self._doubt is not None:
+            self._doubt()
+        self._look()
+        return True
+
+    def _when_in_doubt(self, callback: Callable[[], None]) -> None:
+        """The ASGI extension: what to call when the client sends no more."""
+        self._doubt = callback
+        if self._ended:
+            callback()
+
+    def _look(self) -> None:
+        """A connection that is not read shows a reset only when it is looked at."""
+        if self.transport.is_closing():
+            return
+        if self.transport.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] == _TCP_CLOSE:
+            self.transport.abort()
+        else:
+            self.loop.call_later(_LOOK, self._look)
+
+    def on_response_complete(self) -> None:
+        self._doubt = None
+        last = not self.pipeline
+        super().on_response_complete()
+        if self._ended and last:
+            self.transport.close()
 
     async def _sendfile(self, cycle: Any, descriptor: int, offset: int, count: int) -> int:
         """The ASGI extension: a part of a file as the next part of the body, whose length the head has told."""

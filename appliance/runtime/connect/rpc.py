@@ -77,8 +77,11 @@ class Sink:
         """Send a ready frame."""
         await self._request.send({"type": "http.response.body", "body": data, "more_body": more})
 
-    def on_close(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` (once, in the loop) when the client goes away before the stream ended."""
+    def on_close(self, callback: Callable[[], None], doubt: Callable[[], None]) -> None:
+        """Call ``callback`` (once, in the loop) when the client goes away before the stream ended; ``doubt`` when it
+        may have, and a keepalive would tell.
+        """
+        self._request.on_doubt(doubt)
         self._watch = asyncio.get_running_loop().create_task(self._watch_disconnect(callback))
 
     async def _watch_disconnect(self, callback: Callable[[], None]) -> None:

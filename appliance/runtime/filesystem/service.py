@@ -103,7 +103,7 @@ class FilesystemService:
         """Stream the changes below a directory until the client goes away or its deadline comes."""
         keepalive = call.keepalive()
         async with asyncio.timeout(call.timeout()), self._watchers.watching(call, request) as events:
-            sink.on_close(events.wake)
+            sink.on_close(events.wake, events.wake)
             await sink.send(m.WatchDirResponse(start=m.Nothing()))
             while not sink.closed:
                 await events.wait(keepalive)

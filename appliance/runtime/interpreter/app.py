@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 import msgspec
@@ -186,7 +186,7 @@ class Interpreter:
     async def _execute(self, request: Request) -> None:
         body = await _body(request, ExecuteBody)
         context = await self._context(body)
-        stream = asyncio.create_task(self._stream(request.send, context, body))
+        stream = asyncio.create_task(self._stream(request, context, body))
         left = asyncio.create_task(request.disconnected())
         try:
             await asyncio.wait({stream, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -211,10 +211,11 @@ class Interpreter:
         except KernelError as error:
             raise PlainError(500, str(error)) from None
 
-    async def _stream(self, send: Send, context: Context, body: ExecuteBody) -> None:
+    async def _stream(self, request: Request, context: Context, body: ExecuteBody) -> None:
+        send = request.send
         await send({"type": "http.response.start", "status": 200, "headers": [*CORS]})
         cell = context.execute(body.code, self._state.env, body.env_vars or {})
-        async with contextlib.aclosing(_lines(cell)) as lines:
+        async with contextlib.aclosing(_lines(cell, request.on_doubt)) as lines:
             async for chunk in lines:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": events.END})
@@ -228,9 +229,17 @@ def create_app(state: RuntimeState, channel: Channel) -> Interpreter:
     return Interpreter(state, Kernels(channel.settings, channel))
 
 
-async def _lines(cell: AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, None]:
-    """Events as chunks of lines, with keepalives in the pauses. Closing it closes the cell."""
+async def _lines(
+    cell: AsyncGenerator[Any, None], on_doubt: Callable[[Callable[[], None]], None]
+) -> AsyncGenerator[bytes, None]:
+    """Events as chunks of lines, with keepalives in the pauses and in doubt. Closing it closes the cell."""
     queue: asyncio.Queue[bytes | None] = asyncio.Queue(64)
+
+    def doubt() -> None:
+        with contextlib.suppress(asyncio.QueueFull):  # then there is enough to send
+            queue.put_nowait(events.KEEPALIVE)
+
+    on_doubt(doubt)
     pump = asyncio.create_task(_pump(cell, queue))
     try:
         while True:

@@ -173,7 +173,7 @@ def _started(process: Process) -> m.EventResponse:
 async def _follow(process: Process, subscription: Subscription, sink: Sink, keepalive: float) -> None:
     """Send start, then every event until the end, or until the client goes away."""
     try:
-        sink.on_close(subscription.close)
+        sink.on_close(subscription.close, subscription.wake)
         await sink.send(_started(process))
         while not sink.closed:
             event = await subscription.next(keepalive)

@@ -238,15 +238,18 @@ async def test_a_reset_in_a_body_that_ends_by_closing_is_a_reset(world, address)
         await client.rest()
 
 
-@pytest.mark.parametrize("upload", [False, True])
-async def test_a_vanished_client_closes_the_upstream(world, address, upload):
-    """Whether it was waiting for an answer or sending its body."""
-    arrived, gone = asyncio.Event(), asyncio.Event()
+@pytest.mark.parametrize("how", ["in an upload", "by reset", "before more of the answer"])
+async def test_a_vanished_client_closes_the_upstream(world, address, how):
+    """Whether it was sending its body or waiting for an answer; one that closed shows it when something is sent."""
+    arrived, gone, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def handler(peer):
         await peer.head()
         arrived.set()
         try:
+            if how == "before more of the answer":
+                await left.wait()
+                await peer.send(OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
             await peer.rest()
         finally:
             gone.set()
@@ -254,9 +257,12 @@ async def test_a_vanished_client_closes_the_upstream(world, address, upload):
     await world.serve(handler)
     gateway = await world.start(half_close_grace=0.01)
     client = await world.connect()
-    await client.send(request("POST / HTTP/1.1", address, f"Content-Length: {9 if upload else 0}"))
+    await client.send(request("POST / HTTP/1.1", address, f"Content-Length: {9 if how == 'in an upload' else 0}"))
     await arrived.wait()
+    if how == "by reset":
+        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     await client.close()
+    left.set()
     async with asyncio.timeout(5):
         await gone.wait()
         await until(lambda: not gateway._hub.clients and not gateway._hub.exchanges)
@@ -317,6 +323,115 @@ async def test_a_client_that_shuts_down_sending_still_gets_its_answer(world, ech
     client.writer.write_eof()
     text = await client.rest()
     assert text.count(b"HTTP/1.1 200 OK") == 2
+
+
+@pytest.mark.parametrize("port", [8000, 49983, 49999])
+async def test_half_a_close_leaves_a_slow_answer_alone(world, port):
+    """However long a sandbox takes, a client that only sends no more is answered. Servers of users do not hear of the
+    half close, which many of them take for a whole one; the runtime does, and its connection is not used again.
+    """
+    silent, answer, ends = asyncio.Event(), asyncio.Event(), []
+
+    async def handler(peer):
+        while await peer.head():
+            silent.set()
+            ending = asyncio.ensure_future(peer.reader.read(1))
+            await answer.wait()
+            ends.append(ending.done())
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
+            await peer.send(OK + b"Content-Length: 2\r\n\r\nok")
+
+    await world.serve(handler, port=port)
+    gateway = await world.start(half_close_grace=0.01)
+    client = await world.connect()
+    await client.send(request("POST / HTTP/1.1", f"Host: {port}-{ID}.a.test", "Content-Length: 0"))
+    await silent.wait()
+    client.writer.write_eof()
+    (held,) = gateway._hub.clients
+    await until(lambda: held.half_closed)
+    await asyncio.sleep(0.05)  # several times the grace
+    answer.set()
+    assert (await client.rest()).endswith(b"\r\n\r\nok")
+    assert ends == [port != 8000]
+    assert len(gateway._hub.pool) == (port == 8000)
+
+
+async def test_requests_sent_ahead_of_half_a_close_are_all_served(world, address):
+    """The second is routed, and its end passed on, only once the first is answered."""
+    step = asyncio.Event()
+
+    async def handler(peer):
+        for _ in range(2):
+            await peer.head()
+            await step.wait()
+            await peer.send(OK + b"Content-Length: 2\r\n\r\nok")
+
+    await world.serve(handler)
+    await world.start(half_close_grace=0.01)
+    client = await world.connect()
+    await client.send(request("GET /1 HTTP/1.1", address) + request("GET /2 HTTP/1.1", address))
+    client.writer.write_eof()
+    await asyncio.sleep(0.05)
+    step.set()
+    assert (await client.rest()).count(b"\r\n\r\nok") == 2
+
+
+@pytest.mark.parametrize("left", ["half", "whole", "at last"])
+async def test_a_create_of_a_half_closed_client_is_answered_and_its_arrival_known(world, left):
+    """Its system acknowledges the answer, or resets it when nobody reads there any more, as of one closed at once or
+    while the answer was made: that is told.
+    """
+    heard: list[tuple[str, bool]] = []
+    arrived, answer = asyncio.Event(), asyncio.Event()
+
+    async def control(peer):
+        await peer.head()
+        arrived.set()
+        await answer.wait()
+        await peer.send(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}")
+        await peer.rest()
+
+    await world.serve_control(control)
+    gateway = await world.start(half_close_grace=60)
+    gateway._hub.on_receipt = lambda *said: heard.append(said)
+    client = await world.connect()
+    await client.send(request("POST /sandboxes HTTP/1.1", "Host: x", "Content-Length: 0"))
+    await arrived.wait()
+    if left != "whole":
+        client.writer.write_eof()
+    else:
+        await client.close()
+    (held,) = gateway._hub.clients
+    await until(lambda: held.half_closed)
+    if left == "at last":
+        await client.close()
+    answer.set()
+    if left == "half":
+        assert (await client.rest()).endswith(b"\r\n\r\n{}")
+    async with asyncio.timeout(5):
+        await until(lambda: bool(heard))
+        await until(lambda: not gateway._hub.clients)
+    assert [delivered for _, delivered in heard] == [left == "half"]
+
+
+async def test_a_half_closed_client_of_the_control_api_has_little_patience(world):
+    """Without a byte within the grace it counts as gone: places in the line of creates are for those who wait."""
+    heard: list[tuple[str, bool]] = []
+
+    async def control(peer):
+        await peer.head()
+        assert await peer.rest() == b""
+
+    await world.serve_control(control)
+    gateway = await world.start(half_close_grace=0.01)
+    gateway._hub.on_receipt = lambda *said: heard.append(said)
+    client = await world.connect()
+    await client.send(request("POST /sandboxes HTTP/1.1", "Host: x", "Content-Length: 0"))
+    client.writer.write_eof()
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+    assert [delivered for _, delivered in heard] == [False]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
