@@ -17,7 +17,7 @@ def is_plain(request: Request) -> bool:
 
 
 def _encoding(request: Request) -> str:
-    return request.headers.get("content-encoding", "identity").strip().lower()
+    return request.headers.get("content-encoding", "identity").partition(";")[0].strip().lower()
 
 
 def body_chunks(request: Request) -> AsyncIterator[bytes]:

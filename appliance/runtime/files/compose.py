@@ -42,6 +42,8 @@ async def serve_compose(request: Request, context: Context) -> None:
         raise HttpError(400, "source_paths and destination: expected at least one source and a destination")
     if len(set(sources)) != len(sources):
         raise HttpError(400, "source_paths: a path is named twice")
+    if destination in sources:
+        raise HttpError(400, "destination: it is one of source_paths")
     await asyncio.to_thread(_compose, sources, destination, user)
     entry = {"name": os.path.basename(destination), "path": destination, "type": "file"}
     await respond_json(request.send, 200, entry)
@@ -69,9 +71,8 @@ def _compose(sources: list[str], destination: str, user: User) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
     for source in sources:
-        if source != destination:
-            with contextlib.suppress(OSError):
-                os.unlink(source)
+        with contextlib.suppress(OSError):
+            os.unlink(source)
 
 
 def _check_source(path: str) -> None:

@@ -83,8 +83,9 @@ def is_conditional(headers: Mapping[str, str]) -> bool:
     )
 
 
-def encoding(header: str | None) -> str | None:
-    """``identity`` or ``gzip`` for an ``Accept-Encoding``; None when neither is acceptable.
+def encoding(header: str | None, plain: bool = False) -> str | None:
+    """``identity`` or ``gzip`` for an ``Accept-Encoding``; None when neither is acceptable. ``plain``: it can only be
+    identity.
 
     Identity whenever it is allowed and something besides gzip was offered: compressing costs ten times what the
     network does here. A client that names nothing but gzip asks for it, and gets it.
@@ -94,11 +95,11 @@ def encoding(header: str | None) -> str | None:
     offers = _offers(header)
     wanted = {name for name, quality in offers.items() if quality > 0}
     gzip_ok = offers.get("gzip", offers.get("*", 0.0)) > 0
-    if wanted == {"gzip"}:
+    if wanted == {"gzip"} and not plain:
         return "gzip"
     if offers.get("identity", 1.0 if offers.get("*") != 0.0 else 0.0) > 0:
         return "identity"
-    return "gzip" if gzip_ok else None
+    return "gzip" if gzip_ok and not plain else None
 
 
 def _offers(header: str) -> dict[str, float]:

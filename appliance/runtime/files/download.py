@@ -67,9 +67,7 @@ async def _answer(request: Request, path: str, descriptor: int, status: os.stat_
     if refused is not None:
         await respond(request.send, refused, headers=headers)
         return
-    encoding = conditions.encoding(request.headers.get("accept-encoding"))
-    if conditions.is_conditional(request.headers):
-        encoding = "identity"
+    encoding = conditions.encoding(request.headers.get("accept-encoding"), conditions.is_conditional(request.headers))
     if encoding is None:
         raise HttpError(406, "Accept-Encoding: neither identity nor gzip is acceptable; no other encoding is available")
     # A small file is read once, whole; the first bytes also tell what it is, and whether /proc has more than it says.

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from appliance.runtime.filesystem.entries import METADATA_PREFIX
-from appliance.runtime.http import HttpError
+from appliance.runtime.http import Header, HttpError
 
-_HEADER: Final = "x-metadata-"
+_HEADER: Final = b"x-metadata-"
 _MAX_NAME: Final = 246
 _MAX_VALUE: Final = 4096
 _UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM)
 
 
-def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """The metadata in the headers. Raises ``HttpError`` 400 when one breaks a limit."""
+def metadata_of(headers: Iterable[Header]) -> dict[str, str]:
+    """The metadata in the headers, of a repeated one the first. Raises ``HttpError`` 400 when one breaks a limit."""
     found: dict[str, str] = {}
-    for name, value in headers.items():
-        key = name.removeprefix(_HEADER)
-        if key == name:
+    for raw, content in headers:
+        if not raw.startswith(_HEADER):
             continue
+        key, value = raw[len(_HEADER) :].decode("latin-1"), content.decode("latin-1")
         if not key or len(METADATA_PREFIX) + len(key) > _MAX_NAME:
             limit = _MAX_NAME - len(METADATA_PREFIX)
             raise HttpError(400, f"metadata key {key!r}: expected 1 to {limit} characters")
@@ -30,7 +30,7 @@ def metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
             raise HttpError(400, f"metadata value of {key!r}: expected at most {_MAX_VALUE} characters")
         if not (value.isascii() and (value.isprintable() or not value)):
             raise HttpError(400, f"metadata value of {key!r}: expected printable ASCII")
-        found[key.lower()] = value
+        found.setdefault(key.lower(), value)
     return found
 
 

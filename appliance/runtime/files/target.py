@@ -205,5 +205,7 @@ def _check_space(path: str, size: int, old: os.stat_result | None) -> None:
             if at in ("/", ""):
                 return
             at = os.path.dirname(at)
+    if not room.f_blocks:
+        return  # /proc, /sys and their like keep nothing on a disk
     if size > room.f_bavail * room.f_frsize + (old.st_size if old is not None else 0):
         raise rest_error(OSError(errno.ENOSPC, ""), path)

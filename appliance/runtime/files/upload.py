@@ -20,7 +20,7 @@ async def serve_upload(request: Request, context: Context) -> None:
     """Answer 200 with the list of written files. Raises ``HttpError`` 400, 401, 403, 507."""
     auth.check_files(request, context.state, "write")
     user = context.rest_user(request.query.get("username"))
-    upload = _Upload(request, context, user, metadata_of(request.headers))
+    upload = _Upload(request, context, user, metadata_of(request.scope["headers"]))
     chunks = body_chunks(request)
     size = _announced(request)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,9 @@ async def test_octet_stream_and_gzip_upload(envd):
     assert answer.status_code == 200, answer.text
     assert (envd.home / "raw").read_bytes() == b"raw bytes"
     assert (envd.home / "zip").read_bytes() == b"one two"
+    weighed = {**headers, "content-encoding": "GZIP;q=1.0"}
+    assert (await envd.http.post("/files?path=weighed", content=packed, headers=weighed)).status_code == 200
+    assert (envd.home / "weighed").read_bytes() == b"one two"
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,9 @@ async def test_download_encodings(envd):
     assert packed.text == "text" * 1000
     refused = await envd.http.get("/files?path=f", headers={"accept-encoding": "br, identity;q=0"})
     assert refused.status_code == 406
+    ranged = {"accept-encoding": "gzip; q=1,*; q=0", "range": "bytes=0-4"}  # a range is never compressed
+    assert (await envd.http.get("/files?path=f", headers=ranged)).status_code == 406
+    assert (await envd.http.get("/files?path=f", headers=ranged | {"accept-encoding": "gzip"})).text == "textt"
     (envd.home / "empty").touch()
     for offers in ("gzip", "gzip, deflate", "identity"):
         empty = await envd.http.get("/files?path=empty", headers={"accept-encoding": offers})
@@ -202,18 +209,32 @@ async def test_metadata(envd):
     assert answer.json()[0]["metadata"] == {"purpose": "demo"}
     stat = await envd.rpc("filesystem.Filesystem/Stat", {"path": "m"})
     assert stat.json()["entry"]["metadata"] == {"purpose": "demo"}
+    repeated = [("content-type", "application/octet-stream"), ("x-metadata-a", "first"), ("X-Metadata-A", "second")]
+    answer = await envd.http.post("/files?path=m", content=b"1", headers=repeated)
+    assert answer.json()[0]["metadata"] == {"a": "first"}
     await envd.http.post("/files?path=m", content=b"2", headers={"content-type": "application/octet-stream"})
     assert "metadata" not in (await envd.rpc("filesystem.Filesystem/Stat", {"path": "m"})).json()["entry"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing the kernel's own files needs root: run as root")
+async def test_files_of_the_kernel_are_written(envd):
+    """A file system without blocks, as /proc is, is not full; what it cannot hold is no matter of space."""
+    content = Path("/proc/self/coredump_filter").read_bytes()
+    headers = {"content-type": "application/octet-stream"}
+    answer = await envd.http.post("/files?path=/proc/self/coredump_filter", content=b"0x" + content, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert (await envd.http.post("/files?path=/proc/none/x", content=b"x", headers=headers)).status_code == 404
+
+
 async def test_compose(envd):
-    """Parts are joined in order and removed; a missing part changes nothing."""
+    """Parts are joined in order and removed; a missing part changes nothing, nor does a part as the destination."""
     for name in ("p1", "p2"):
         (envd.home / name).write_text(name)
     body = {"source_paths": ["p1", "p2", "p3"], "destination": "out/all"}
     assert (await envd.http.post("/files/compose", json=body)).status_code == 404
     assert (envd.home / "p1").exists()
     body["source_paths"].pop()
+    assert (await envd.http.post("/files/compose", json={**body, "destination": "p1"})).status_code == 400
     answer = await envd.http.post("/files/compose", json=body)
     assert answer.json()["path"] == str(envd.home / "out/all")
     assert (envd.home / "out/all").read_text() == "p1p2"
