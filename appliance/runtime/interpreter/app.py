@@ -142,7 +142,7 @@ class Interpreter:
             case "POST", ["contexts"]:
                 await self._create(request)
             case "GET", ["contexts"]:
-                await respond_json(request.send, 200, [_described(context) for context in self._contexts.all()])
+                await respond_json(request.send, 200, [_described(context) for context in await self._contexts.all()])
             case "DELETE", ["contexts", context_id]:
                 await self._remove(request, context_id)
             case "POST", ["contexts", context_id, "restart"]:

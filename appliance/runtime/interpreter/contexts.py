@@ -17,6 +17,9 @@ from appliance.runtime.interpreter.context import Context, Memo
 from appliance.runtime.interpreter.kernels import KernelError, Kernels
 
 DEFAULT_CWD: Final = "/home/user"
+LISTED: Final = languages.JAVASCRIPT
+"""Language whose default context every client finds in the list beside Python's, where its kernel is installed; the
+kernel itself starts at the first cell."""
 MAX_CONTEXTS: Final = 128
 """Contexts of one sandbox; each is a process of some ten MiB."""
 
@@ -33,6 +36,8 @@ class Contexts:
         self._contexts: dict[str, Context] = {}
         self._defaults: dict[str, Context] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._looked = False
+        """Whether the default context of ``LISTED`` is there, if it can be."""
         self._numbers = itertools.count(1)
 
     @property
@@ -65,9 +70,21 @@ class Contexts:
             raise UnknownContext(context_id)
         return context
 
-    def all(self) -> list[Context]:
+    async def all(self) -> list[Context]:
         """Every context, oldest first."""
+        first = self._defaults.get(languages.PYTHON)
+        if first is not None and not self._looked:
+            await self._list_default(first)
         return sorted(self._contexts.values(), key=lambda context: context.number)
+
+    async def _list_default(self, first: Context) -> None:
+        """Have the default context of ``LISTED``, right behind ``first``; the next server process finds the same id."""
+        async with self._locks.setdefault(LISTED, asyncio.Lock()):
+            if LISTED not in self._defaults and not self._looked and await self._kernels.installed(LISTED):
+                own_id = str(uuid.uuid5(uuid.UUID(first.id), LISTED))
+                context = Context(self._kernels, Memo(own_id, LISTED, self._default_cwd(), first.number, True, {}))
+                self._defaults[LISTED] = self._contexts[own_id] = context
+            self._looked = True
 
     async def remove(self, context_id: str) -> None:
         """End a context and its kernel. A default one is made anew when it is needed. Raises ``UnknownContext``."""

@@ -111,6 +111,16 @@ class Kernels:
             raise
         return kernel
 
+    async def installed(self, language: str) -> bool:
+        """Whether a kernel of a language other than Python is there."""
+        from appliance.runtime.interpreter import specs
+
+        try:
+            await asyncio.to_thread(specs.find, language, "", self._user)
+        except KernelError:
+            return False
+        return True
+
     def _make_home_directory(self, cwd: str) -> None:
         """A working directory below the account's home is made when it is missing, as clients of the reference may ask
         for one; any other has to be there. Raises ``KernelError``.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 PYTHON: Final = "python"
+JAVASCRIPT: Final = "javascript"
 _ALIASES: Final = {"": PYTHON, "python3": PYTHON, "py": PYTHON, "js": "javascript", "ts": "typescript"}
 
 Changes = Mapping[str, str | None]
@@ -80,7 +81,7 @@ def _java(changes: Changes) -> str:
 
 _LANGUAGES: Final = {
     PYTHON: Language(("python3",), _python),
-    "javascript": Language(("javascript", "deno"), _javascript, late_output=True),
+    JAVASCRIPT: Language(("javascript", "deno"), _javascript, late_output=True),
     "typescript": Language(("javascript", "deno"), _javascript, late_output=True),
     "bash": Language(("bash",), _bash),
     "r": Language(("ir", "r"), _r),

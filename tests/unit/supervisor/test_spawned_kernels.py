@@ -8,12 +8,41 @@ from pathlib import Path
 from typing import Any
 
 
-def test_an_installed_kernel_is_a_language(sandbox_class: Any, tmp_path: Path) -> None:
-    """A specification found by jupyter_client works through the same contexts: run, interrupt by restart, remove."""
-    directory = tmp_path / "kernels" / "other"
+def install(root: Path, name: str) -> None:
+    """A kernel specification: Python under another name."""
+    directory = root / "kernels" / name
     directory.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (directory / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Other", "language": "other"}))
+    (directory / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": name, "language": name}))
+
+
+def test_the_default_javascript_context_is_listed_before_its_first_cell(sandbox_class: Any, tmp_path: Path) -> None:
+    """Beside Python's, second whatever was made before; it has no process until a cell needs one, then it is the one
+    that cells of its language run in; removed it is gone, and made anew as any default.
+    """
+    install(tmp_path, "javascript")
+    made = sandbox_class(env={"JUPYTER_PATH": str(tmp_path)})
+    try:
+        made.wait_warm()
+        _, own = made.call("POST", "/contexts", {})
+        kernels = len(made.children)
+        listed = made.call("GET", "/contexts")[1]
+        assert [context["language"] for context in listed] == ["python", "javascript", "python"]
+        assert listed[2] == own
+        assert made.call("GET", "/contexts")[1] == listed
+        assert len(made.children) == kernels
+        assert made.text("v = 42; v", language="js") == "42"
+        assert made.text("v", context_id=listed[1]["id"]) == "42"
+        assert made.call("DELETE", f"/contexts/{listed[1]['id']}") == (200, None)
+        assert [context["language"] for context in made.call("GET", "/contexts")[1]] == ["python", "python"]
+        assert made.text("1", language="js") == "1"
+    finally:
+        made.close()
+
+
+def test_an_installed_kernel_is_a_language(sandbox_class: Any, tmp_path: Path) -> None:
+    """A specification found by jupyter_client works through the same contexts: run, interrupt by restart, remove."""
+    install(tmp_path, "other")
     made = sandbox_class(env={"JUPYTER_PATH": str(tmp_path)})
     try:
         made.wait_warm()
