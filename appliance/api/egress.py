@@ -2,9 +2,9 @@
 
 Allowing beats denying; what nothing names is allowed. The label ``ALLOW_INTERNET`` set to ``false`` denies everything
 besides. Domains open TCP ports 443 and 80 to servers that the box finds under these names; they come only with
-everything else denied. The node answers with the condition ``CONDITION_NETWORK``, whose reason names the policy it
-enforces, so that a change can be waited for. An annotation that cannot be read denies everything: nothing opens by a
-mistake.
+everything else denied. Header rules open nothing: they change requests to hosts that may be reached anyway. The node
+answers with the condition ``CONDITION_NETWORK``, whose reason names the policy it enforces, so that a change can be
+waited for. An annotation that cannot be read denies everything: nothing opens by a mistake.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ipaddress import IPv4Network
 import msgspec
 
 from appliance.api import labels
+from appliance.api.header_rules import is_revision
 
 EVERYTHING = "0.0.0.0/0"
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
@@ -37,10 +38,12 @@ class Egress(msgspec.Struct, frozen=True, omit_defaults=True):
     dns: bool = True
     """With domains: the box answers questions for allowed names, whichever server is asked. False: it does not, only
     servers among ``allow`` can be asked."""
+    rules: str = ""
+    """Revision of the header rules (``header_rules.py``); empty: there are none."""
 
     def __bool__(self) -> bool:
-        """Whether anything is denied."""
-        return bool(self.deny)
+        """Whether the node has anything to enforce."""
+        return bool(self.deny or self.rules)
 
 
 UNENFORCEABLE = "NotIsolated"
@@ -78,7 +81,7 @@ def egress_of(own_labels: Mapping[str, str], annotations: Mapping[str, str]) -> 
     """The policy of a Sandbox or Pod with these labels and annotations."""
     found = _decode(annotations.get(labels.EGRESS))
     if own_labels.get(labels.ALLOW_INTERNET) == "false" and EVERYTHING not in found.deny:
-        found = Egress(found.allow, (*found.deny, EVERYTHING), found.domains)
+        found = msgspec.structs.replace(found, deny=(*found.deny, EVERYTHING))
     if found.domains and EVERYTHING not in found.deny:
         return CLOSED
     return found
@@ -101,5 +104,7 @@ def _decode(text: str | None) -> Egress:
         for one in (*found.allow, *found.deny):
             IPv4Network(one)
     except (msgspec.DecodeError, ValueError):
+        return CLOSED
+    if found.rules and not is_revision(found.rules):
         return CLOSED
     return found if all(domain(one) == one for one in found.domains) else CLOSED

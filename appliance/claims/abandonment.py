@@ -14,9 +14,11 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from appliance.api import kinds, labels
+from appliance.api.header_rules import secret_name as rules_secret
 from appliance.api.structs import Sandbox
 from appliance.claims import delivery
 from appliance.claims.delivery import Attempt
+from appliance.claims.header_rules import revision_of
 from appliance.claims.pledges import Pledges
 from appliance.claims.request import ClaimRequest
 from appliance.kube import errors
@@ -108,7 +110,11 @@ class Abandonment:
 
     async def _give_up(self, sandbox: Sandbox, request: ClaimRequest) -> None:
         done = request.reserve_failed and await self._reserve(sandbox)
-        done = done or await delivery.discard(self._cluster, sandbox, timeout=self._timeout, secret=bool(request.env))
+        if not done:
+            names = [delivery.secret_name(sandbox.name)] if request.env else []
+            if request.rules is not None and (own := revision_of(request.labels, request.annotations)):
+                names.append(rules_secret(sandbox.name, own))
+            done = await delivery.discard(self._cluster, sandbox, timeout=self._timeout, secrets=names)
         if done:
             self._pledges.close(sandbox.meta.labels.get(labels.SANDBOX_ID, ""))
 

@@ -15,9 +15,10 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from appliance.api import kinds, labels, times
@@ -157,17 +158,16 @@ async def _settle(
         return found if found is not None and found.meta.annotations.get(labels.LOCK) == lock else None
 
 
-async def discard(cluster: Cluster, sandbox: Sandbox, *, timeout: float, secret: bool) -> bool:
-    """Delete a sandbox that was taken but cannot be delivered, and its Secret; repeats for ``timeout`` seconds.
+async def discard(cluster: Cluster, sandbox: Sandbox, *, timeout: float, secrets: Iterable[str]) -> bool:
+    """Delete a sandbox that was taken but cannot be delivered, and these Secrets; repeats for ``timeout`` seconds.
 
     False (and a log line) when the cluster could not be reached all that time.
     """
     done = await _delete(
         lambda: cluster.delete(kinds.SANDBOX, sandbox.namespace, sandbox.name, uid=sandbox.uid), timeout
     )
-    if secret:
-        name = secret_name(sandbox.name)
-        done &= await _delete(lambda: cluster.delete(kinds.SECRET, sandbox.namespace, name), timeout)
+    for name in secrets:
+        done &= await _delete(partial(cluster.delete, kinds.SECRET, sandbox.namespace, name), timeout)
     if not done:
         log.error("could not remove the undelivered sandbox %s/%s", sandbox.namespace, sandbox.name)
     return done

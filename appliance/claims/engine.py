@@ -28,6 +28,7 @@ from appliance.claims import delivery
 from appliance.claims.abandonment import Abandonment
 from appliance.claims.delivery import Attempt
 from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock
+from appliance.claims.header_rules import keep_rules, revision
 from appliance.claims.ledger import Course, Ledger
 from appliance.claims.making import Maker
 from appliance.claims.personalise import init_body, personalise
@@ -205,7 +206,10 @@ class ClaimEngine:
         """Everything after the write; returns the access token the runtime now demands, if any."""
         course.stage = "initialising the runtime"
         token = access_token(self._seed, taken.attempt.sandbox_id) if request.secure and not request.skip_init else None
-        body = init_body(token, request.env, taken.sandbox, taken.attempt.sandbox_id)
+        rules, own = request.rules, revision(taken.sandbox)
+        if rules is not None and own:
+            rules = await keep_rules(self._cluster, taken.sandbox, own, rules)
+        body = init_body(token, request.env, taken.sandbox, taken.attempt.sandbox_id, rules)
         await personalise(
             self._cluster,
             self._runtime,

@@ -19,6 +19,7 @@ import msgspec
 from appliance.api import conditions, kinds, labels, times
 from appliance.api.corestructs import Pod
 from appliance.api.egress import UNENFORCEABLE, Egress, egress_of, reason
+from appliance.api.header_rules import HeaderRules
 from appliance.api.structs import Sandbox
 from appliance.claims.delivery import secret_name
 from appliance.claims.errors import InitFailed, NetworkRefused
@@ -31,8 +32,13 @@ NETWORK_TIMEOUT = 10.0
 """Seconds for the node to confirm a pod's network policy."""
 
 
-def init_body(token: str | None, env: Mapping[str, str], sandbox: Sandbox, sandbox_id: str) -> dict[str, Any]:
-    """Body of /init. The ``E2B_`` variables are what code inside a sandbox of the original service finds."""
+def init_body(
+    token: str | None, env: Mapping[str, str], sandbox: Sandbox, sandbox_id: str, rules: HeaderRules | None = None
+) -> dict[str, Any]:
+    """Body of /init. The ``E2B_`` variables are what code inside a sandbox of the original service finds.
+
+    Of header rules the sandbox learns whom to trust, and nothing else.
+    """
     template = sandbox.meta.labels.get(labels.TEMPLATE, "")
     own = {
         "E2B_SANDBOX": "true",
@@ -42,6 +48,18 @@ def init_body(token: str | None, env: Mapping[str, str], sandbox: Sandbox, sandb
     body: dict[str, Any] = {"envVars": {**env, **own}, "timestamp": times.format(times.now(), micro=True)}
     if token:
         body["accessToken"] = token
+    if rules is not None:
+        body["caBundle"] = rules.authority.certificate
+    return body
+
+
+def trust_body(token: str | None, rules: HeaderRules | None) -> dict[str, Any]:
+    """Body of an /init that changes whom the sandbox trusts, and nothing else."""
+    body: dict[str, Any] = {"timestamp": times.format(times.now(), micro=True), "caBundle": ""}
+    if token:
+        body["accessToken"] = token
+    if rules is not None:
+        body["caBundle"] = rules.authority.certificate
     return body
 
 

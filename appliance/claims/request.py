@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
+from appliance.api.header_rules import HeaderRules
 from appliance.api.structs import Sandbox
 from appliance.claims.updating import Update
 
@@ -26,6 +27,8 @@ class ClaimRequest:
     annotations: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     """Handed to the runtime's /init and kept in a Secret, never in an annotation."""
+    rules: HeaderRules | None = None
+    """Of the revision that the annotations' policy names; kept in a Secret of its own."""
     shutdown_at: datetime | None = None
     pause_at: datetime | None = None
     life_from_delivery: bool = False

@@ -11,6 +11,7 @@ from appliance.api import conditions, kinds, labels, times
 from appliance.api.corestructs import Pod
 from appliance.api.ids import access_token
 from appliance.api.structs import Sandbox
+from appliance.claims.header_rules import stored_rules
 from appliance.claims.personalise import init_body, stored_environment
 from appliance.controller import inplace, pod_body, pod_reading, shrinking
 from appliance.controller.hooks import Hooks
@@ -227,7 +228,8 @@ class SandboxActs:
         if sandbox_id and wanted and pod_body.wants_runtime({"spec": {"containers": pod.spec.containers}}):
             env = await stored_environment(self._world.cluster, sandbox)
             token = self._token(sandbox)
-            body = init_body(token, env, sandbox, sandbox_id)
+            rules = await stored_rules(self._world.cluster, sandbox)
+            body = init_body(token, env, sandbox, sandbox_id, rules)
             await self._world.runtime.init(pod.status.pod_ip, body, token, timeout=_INIT_TIMEOUT)
         self._initialised[sandbox.key] = pod_reading.incarnation(pod)
 

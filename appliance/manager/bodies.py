@@ -1,7 +1,8 @@
 """Request bodies: what a client may send, checked strictly at the edge.
 
-Types are strict (``"60"`` is no number), unknown fields are ignored (newer SDKs send them), known ones that cannot be
-honoured are refused by whoever would have to honour them. Fields and defaults: contract §1.6 and §1.7.
+Types are strict (``"60"`` is no number), unknown fields are ignored (newer SDKs send them), but not in ``network``,
+where a misspelt one would leave open what was to be closed. Known ones that cannot be honoured are refused by whoever
+would have to honour them. Fields and defaults: contract §1.6 and §1.7.
 """
 
 from __future__ import annotations
@@ -30,24 +31,42 @@ class AutoResume(Body):
     enabled: bool
 
 
-class Egress(Body):
+class Strict(Body):
+    """A body whose unknown fields are refused by name."""
+
+    model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="forbid")
+
+
+class NetworkTransform(Strict):
+    """``transform`` of a rule."""
+
+    headers: dict[str, str] | None = None
+
+
+class NetworkRule(Strict):
+    """One of the rules of a domain."""
+
+    transform: NetworkTransform | None = None
+
+
+class Egress(Strict):
     """What ``network`` and its update have in common."""
 
     allow_out: list[str] | None = None
     deny_out: list[str] | None = None
-    rules: dict[str, Any] | None = None
+    rules: dict[str, list[NetworkRule]] | None = None
     egress_proxy: dict[str, Any] | None = None
     dns_servers: list[str] | None = None
     allow_in: list[str] | None = None
     deny_in: list[str] | None = None
 
     def given(self) -> dict[str, Any]:
-        """The members the client set, as it spelled them."""
-        return self.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
+        """The members the client set, as it spelled them; without ``rules``, which are secret."""
+        return self.model_dump(by_alias=True, exclude_unset=True, exclude_none=True, exclude={"rules"})
 
     def unsupported(self) -> list[tuple[str, object]]:
         """Members that nothing here can honour."""
-        names = ("rules", "egress_proxy", "allow_in", "deny_in")
+        names = ("egress_proxy", "allow_in", "deny_in")
         return [(to_camel(name), getattr(self, name)) for name in names]
 
 
@@ -149,27 +168,21 @@ class UpdateTemplate(Body):
     public: bool | None = None
 
 
-class UpdateApiKey(Body):
+class UpdateApiKey(Strict):
     """``PATCH /api-keys/{id}``."""
-
-    model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="forbid")
 
     name: Name
 
 
-class NewApiKey(Body):
+class NewApiKey(Strict):
     """``POST /api-keys``."""
-
-    model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="forbid")
 
     name: Name
     team_name: Name | None = None
 
 
-class UpdateTeam(Body):
+class UpdateTeam(Strict):
     """``PATCH /teams/{id}``: what is left out stays."""
-
-    model_config = ConfigDict(strict=True, alias_generator=to_camel, extra="forbid")
 
     blocked: Annotated[str, Field(min_length=1, max_length=256)] | None = None
     banned: bool = False

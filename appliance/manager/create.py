@@ -14,6 +14,7 @@ from datetime import datetime
 import msgspec
 
 from appliance.api import labels
+from appliance.api.header_rules import HeaderRules
 from appliance.claims.engine import ClaimEngine
 from appliance.claims.errors import ClaimError, ClaimTimeout, NetworkRefused, NoStock, TemplateNotFound, UpdateFailed
 from appliance.claims.pledges import Pledges
@@ -69,6 +70,7 @@ class Plan:
                 **closed,
             },
             env=self.env,
+            rules=self._rules(),
             shutdown_at=self.timers.shutdown,
             pause_at=self.timers.pause,
             create_on_no_stock=extensions.create_on_no_stock,
@@ -81,6 +83,14 @@ class Plan:
             noted=self.options.request is None,  # with an idempotency key the client comes back for it
         )
 
+    def _rules(self) -> HeaderRules | None:
+        """With an authority of their own."""
+        if not self.network.rules:
+            return None
+        from appliance.claims.authority import new_authority  # few need it
+
+        return HeaderRules(dict(self.network.rules), new_authority())
+
 
 def plan(body: NewSandbox, *, v2: bool, now: datetime, max_timeout: int) -> Plan:
     """Settle every option of a create. Raises Fault 400 naming the one that is wrong or cannot be honoured."""
@@ -90,6 +100,8 @@ def plan(body: NewSandbox, *, v2: bool, now: datetime, max_timeout: int) -> Plan
     secure = True if v2 else bool(body.secure)
     wanted = network.plan(body.network, body.allow_internet_access, secure=secure)
     sorted_out = metadata.sort_out(body.metadata or {})
+    if wanted.rules and sorted_out.extensions.skip_init:
+        raise Fault(400, "network.rules need the sandbox's /init, which skip-init-runtime leaves out")
     auto_pause = bool(body.auto_pause)
     settled = Options(
         timeout=timeout,

@@ -16,19 +16,15 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-
-from appliance.api.labels import E2B_LIFECYCLE
 from appliance.api.structs import Sandbox
-from appliance.claims.errors import InitFailed, NetworkRefused
-from appliance.claims.personalise import dress_pod
+from appliance.claims.runtime_client import RuntimeClient
 from appliance.kube.cluster import Cluster
 from appliance.kube.errors import KubeError, NotFound
 from appliance.kube.informer import Informer
-from appliance.manager import deadlines, network, options
+from appliance.manager import deadlines
 from appliance.manager.bodies import NetworkUpdate
 from appliance.manager.errors import Fault, sandbox_not_found
-from appliance.manager.options import options_of
+from appliance.manager.network_change import NetworkChanges
 from appliance.manager.pauses import Pauses
 from appliance.manager.roster import Entry, Roster, sandbox_id_of
 from appliance.manager.runstate import Run
@@ -41,11 +37,18 @@ class Lifecycle:
     """Actions on delivered sandboxes. Each raises Fault (404, 409, 503, 504) or KubeError."""
 
     def __init__(
-        self, cluster: Cluster, sandboxes: Informer[Sandbox], roster: Roster, *, now: Callable[[], datetime]
+        self,
+        cluster: Cluster,
+        sandboxes: Informer[Sandbox],
+        roster: Roster,
+        *,
+        now: Callable[[], datetime],
+        runtime: RuntimeClient | None = None,
     ) -> None:
         self._cluster = cluster
         self._moves = Transitions(cluster, sandboxes, roster, now=now)
         self._pauses = Pauses(self._moves, now=now)
+        self._networks = NetworkChanges(cluster, self._moves, runtime or RuntimeClient())
         self._roster = roster
         self._now = now
         self._kills: set[asyncio.Task[None]] = set()
@@ -96,32 +99,8 @@ class Lifecycle:
             raise sandbox_not_found(entry.sandbox_id) from None
 
     async def set_network(self, entry: Entry, update: NetworkUpdate) -> None:
-        """Replace what it may reach, and wait until the node enforces it. 404 if paused, 409 in between; Fault 400."""
-
-        before: dict[str, Any] = {}
-
-        def decide(sandbox: Sandbox, run: Run) -> Mapping[str, Any]:
-            if run is Run.PAUSED:
-                raise sandbox_not_found(entry.sandbox_id)
-            if run is not Run.RUNNING:
-                raise Fault(409, f'Sandbox "{entry.sandbox_id}" is not running: its network cannot be changed now')
-            known = options_of(sandbox)
-            wanted = network.replan(update, internet=known.internet, echo=known.network)
-            internet = known.internet if update.allow_internet_access is None else update.allow_internet_access
-            changed = msgspec.structs.replace(known, internet=internet, network=wanted.echo, present=True)
-            annotations = {**wanted.annotations, E2B_LIFECYCLE: options.encode(changed)}
-            before["labels"] = {name: sandbox.meta.labels.get(name) for name in wanted.labels}
-            before["annotations"] = {name: sandbox.meta.annotations.get(name) for name in annotations}
-            return {"metadata": {"labels": wanted.labels, "annotations": annotations}}
-
-        sandbox = await self._moves.change(entry.sandbox, decide)
-        try:
-            await dress_pod(self._cluster, sandbox)
-        except NetworkRefused as error:
-            await dress_pod(self._cluster, await self._moves.change(entry.sandbox, lambda *_: {"metadata": before}))
-            raise Fault(400, f'Sandbox "{entry.sandbox_id}": {error}') from error
-        except InitFailed as error:
-            raise Fault(503, f'Sandbox "{entry.sandbox_id}": {error}') from error
+        """See ``NetworkChanges.change``."""
+        await self._networks.change(entry, update)
 
     async def kill(self, entry: Entry) -> None:
         """Delete it; from the first moment on nobody finds it any more. 404 when it was gone already.

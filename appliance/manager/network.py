@@ -1,23 +1,26 @@
 """The ``network`` options of a create or an update: what can be honoured is, everything else is refused by name.
 
 Honoured: outbound traffic by address and domain (``allowOut``, ``denyOut``, ``allow_internet_access``), name servers
-asked beside domains (``dnsServers``), private user ports (``allowPublicTraffic: false``), the ``Host`` that user ports
-see (``maskRequestHost``), and user ports that the gateway dials with TLS (``httpsPorts``).
+asked beside domains (``dnsServers``), headers of requests to some hosts (``rules``), private user ports
+(``allowPublicTraffic: false``), the ``Host`` that user ports see (``maskRequestHost``), and user ports that the gateway
+dials with TLS (``httpsPorts``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from appliance.api import labels
 from appliance.api.address import parse_port
 from appliance.api.egress import EVERYTHING, OPEN, PRIVATE, Egress, domain, encode
+from appliance.api.header_rules import Rule, new_revision
 from appliance.manager.bodies import NetworkConfig, NetworkUpdate
 from appliance.manager.errors import Fault, invalid, unsupported
+from appliance.manager.header_rules import check
 
 MAX_ENTRIES = 1000
 """Entries of one list."""
@@ -51,9 +54,11 @@ class Network:
     https_ports: tuple[int, ...] = ()
     """User ports whose services speak TLS."""
     echo: dict[str, Any] | None = None
-    """What GET returns as ``network``; None: nothing was given."""
+    """What GET returns as ``network``, without the rules; None: nothing was given."""
     egress: Egress = OPEN
-    """The lists, without what ``internet`` adds."""
+    """The lists and the rules' revision, without what ``internet`` adds."""
+    rules: Mapping[str, list[Rule]] = field(default_factory=dict)
+    """Headers to set, by domain; their values are secret."""
 
     @property
     def labels(self) -> dict[str, str | None]:
@@ -75,28 +80,30 @@ def plan(config: NetworkConfig | None, allow_internet_access: bool | None, *, se
     internet = allow_internet_access is not False
     if config is None:
         return Network(internet=internet)
-    egress = _egress("network.", config, internet)
+    rules = check("network.rules", config.rules or {})
+    egress = _egress("network.", config, internet, new_revision() if rules else "")
     public = config.allow_public_traffic is not False
     if not public and not secure:
         raise Fault(400, _PUBLIC_NEEDS_SECURE)
     ports = _https_ports(config)
-    return Network(internet, public, _mask(config), ports, echo=config.given(), egress=egress)
+    return Network(internet, public, _mask(config), ports, echo=config.given(), egress=egress, rules=rules)
 
 
-def replan(update: NetworkUpdate, *, internet: bool | None, echo: dict[str, Any] | None) -> Network:
+def replan(update: NetworkUpdate, *, internet: bool | None, echo: dict[str, Any] | None, revision: str = "") -> Network:
     """The options after ``PUT …/network``: the egress part is replaced, the rest of ``echo`` stays.
 
-    ``internet`` is the setting that an update without ``allow_internet_access`` leaves. Raises Fault 400.
+    ``internet`` is the setting that an update without ``allow_internet_access`` leaves, ``revision`` that of the rules.
+    Raises Fault 400.
     """
     allowed = (internet if update.allow_internet_access is None else update.allow_internet_access) is not False
-    egress = _egress("", update, allowed)
+    egress = _egress("", update, allowed, revision)
     kept = {name: value for name, value in (echo or {}).items() if name in CREATE_ONLY}
     new = update.given()
     new.pop("allow_internet_access", None)
     return Network(internet=allowed, echo=(kept | new) or None, egress=egress)
 
 
-def _egress(prefix: str, config: NetworkConfig | NetworkUpdate, internet: bool) -> Egress:
+def _egress(prefix: str, config: NetworkConfig | NetworkUpdate, internet: bool, revision: str) -> Egress:
     for option, value in config.unsupported():
         if value:
             raise unsupported(f"{prefix}{option}")
@@ -107,8 +114,8 @@ def _egress(prefix: str, config: NetworkConfig | NetworkUpdate, internet: bool) 
         raise Fault(400, _DOMAINS_NEED_DENY_ALL)
     servers = _servers(f"{prefix}dnsServers", config.dns_servers)
     if servers is None or not domains:  # without domains nothing but the lists decides
-        return Egress(tuple(allow), tuple(deny), tuple(dict.fromkeys(domains)))
-    return Egress((*allow, *servers), tuple(deny), tuple(dict.fromkeys(domains)), dns=False)
+        return Egress(tuple(allow), tuple(deny), tuple(dict.fromkeys(domains)), rules=revision)
+    return Egress((*allow, *servers), tuple(deny), tuple(dict.fromkeys(domains)), dns=False, rules=revision)
 
 
 def _servers(option: str, given: list[str] | None) -> list[str] | None:

@@ -44,6 +44,10 @@ class Transitions:
         found = self._sandboxes.get(*known.key)
         return found if found is not None and found.uid == known.uid else known
 
+    def run_of(self, sandbox: Sandbox) -> Run:
+        """Where it is in its life, now."""
+        return run_of(sandbox, self._now())
+
     async def change(self, known: Sandbox, decide: Decide) -> Sandbox:
         """Decide and write; the sandbox as it is afterwards. Raises Fault 404 or 503, KubeError, what decide raises."""
         sandbox = self._sandboxes.get(*known.key) or known

@@ -8,7 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from appliance.api import times
+from appliance.api.header_rules import HeaderRules
 from appliance.api.labels import ENVD_VERSION
 from appliance.manager import deadlines, metadata
 from appliance.manager.roster import Entry
@@ -54,8 +57,10 @@ def listed(entry: Entry, run: Run, sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def detail(entry: Entry, run: Run, sizes: Sizes, domain: str | None) -> dict[str, Any]:
-    """``SandboxDetail``: everything about one sandbox."""
+def detail(
+    entry: Entry, run: Run, sizes: Sizes, domain: str | None, rules: HeaderRules | None = None
+) -> dict[str, Any]:
+    """``SandboxDetail``: everything about one sandbox. ``rules``: those it has; their owner sees them as given."""
     options = entry.options
     on_timeout = "pause" if options.auto_pause else "kill"
     view = listed(entry, run, sizes) | {
@@ -65,8 +70,10 @@ def detail(entry: Entry, run: Run, sizes: Sizes, domain: str | None) -> dict[str
     }
     if entry.token is not None:
         view["envdAccessToken"] = entry.token
-    if options.network is not None:
-        view["network"] = options.network
+    if options.network is not None or rules is not None:
+        view["network"] = dict(options.network or {})
+    if rules is not None:
+        view["network"]["rules"] = msgspec.to_builtins(rules.rules)
     if run is Run.PAUSED and (mode := pause_mode(entry.sandbox)):
         view["pauseMode"] = mode
     return view

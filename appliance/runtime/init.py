@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.runtime import markers, seal
+from appliance.runtime import markers, seal, trust
 from appliance.runtime.auth import UNAUTHORIZED
 from appliance.runtime.http import HttpError, Request, respond
 from appliance.runtime.settings import RuntimeSettings
@@ -46,9 +46,10 @@ async def serve_init(
         raise HttpError(401, UNAUTHORIZED)
     if state.sealed is not None and body.access_token is None:
         body.access_token = request.headers.get("x-access-token")  # it was just proven
-    _refuse_unsupported(body)
+    _refuse_unsupported(body, settings)
     instant = None if body.timestamp is None else nanoseconds(body.timestamp)
     if instant is None or state.last_init is None or instant > state.last_init:
+        _trust(body, state, settings)
         _apply(body, instant, state)
         if body.access_token is not None:
             seal.write(settings.seal_file, body.access_token)
@@ -76,12 +77,25 @@ def _parse(data: bytes) -> _Body:
     return body
 
 
-def _refuse_unsupported(body: _Body) -> None:
-    for name, value in (("caBundle", body.ca_bundle), ("hyperloopIP", body.hyperloop_ip)):
-        if value:
-            raise HttpError(400, f"{name}: not supported by this runtime")
+def _refuse_unsupported(body: _Body, settings: RuntimeSettings) -> None:
+    if body.ca_bundle and settings.trust_root is None:
+        raise HttpError(400, "caBundle: not supported by this runtime")
+    if body.hyperloop_ip:
+        raise HttpError(400, "hyperloopIP: not supported by this runtime")
     if body.volume_mounts:
         raise HttpError(400, "volumeMounts: not supported by this runtime")
+
+
+def _trust(body: _Body, state: RuntimeState, settings: RuntimeSettings) -> None:
+    if body.ca_bundle is None or settings.trust_root is None:
+        return
+    try:
+        trust.install(settings.trust_root, body.ca_bundle)
+    except ValueError as error:
+        raise HttpError(400, f"caBundle: {error}") from None
+    except OSError as error:
+        raise HttpError(500, f"caBundle: the trust store cannot be written: {error}") from None
+    state.trusts = bool(body.ca_bundle)
 
 
 def _apply(body: _Body, instant: int | None, state: RuntimeState) -> None:

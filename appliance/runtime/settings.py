@@ -43,6 +43,8 @@ class RuntimeSettings:
     envd_version: str = ENVD_VERSION
     marker_root: Path | None = None
     """Where ``/init`` writes the marker files (``markers.py``): the sandbox's root; None: nowhere."""
+    trust_root: Path | None = None
+    """Root of the sandbox's trust store (``trust.py``); None: ``/init`` changes none."""
 
     seal_file: Path | None = None
     """Where the digest of the access token outlives the container (``seal.py``); None: a restart is open until init."""

@@ -255,26 +255,11 @@ def test_internet_access_stays_off_when_an_update_does_not_name_it(own: RunningB
             sandbox.update_network({"allow_out": ["one.test"]})
 
 
-def filter_pid(box: RunningBox, *, other_than: int = 0) -> int:
-    """The pid of the box's filter process; 0 when there is none (or only ``other_than``)."""
-    socket = str(box.data_dir / "run" / "egress.sock")
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"appliance.embedded.filter.main" in words and socket.encode() in words:
-            pid = int(path.parent.name)
-            if pid != other_than:
-                return pid
-    return 0
-
-
 def test_the_filter_survives_the_agent_and_its_own_death(own: RunningBox) -> None:
     """The agent killed -9: connections go on and rules hold; the filter killed -9: closed, then back with its rules."""
     with sandbox_with(own, "one.test") as sandbox:
         assert both(sandbox, "one.test") == (f"you reached {ONE}",) * 2
-        filtering = filter_pid(own)
+        filtering = own.filter_pid()
         assert Path(f"/proc/{filtering}").stat().st_uid == 65534  # it reads untrusted bytes as nobody
         slow = sandbox.commands.run("curl -sN http://one.test/slow", background=True, timeout=60)
         agent = own.role_pid("node")
@@ -282,13 +267,13 @@ def test_the_filter_survives_the_agent_and_its_own_death(own: RunningBox) -> Non
         assert both_closed(sandbox, "two.test")
         own.role_pid("node", other_than=agent)
         assert both(sandbox, "one.test") == (f"you reached {ONE}",) * 2
-        assert filter_pid(own) == filtering
+        assert own.filter_pid() == filtering
         assert sandbox.commands.run(f"kill -0 {slow.pid}").exit_code == 0
         sandbox.update_network({"allow_out": ["two.test"], "deny_out": NOTHING_ELSE})
         assert both(sandbox, "two.test") == (f"you reached {TWO}",) * 2
         os.kill(filtering, signal.SIGKILL)
         assert both_closed(sandbox, "one.test")
-        eventually(lambda: filter_pid(own, other_than=filtering) != 0)
+        eventually(lambda: own.filter_pid(other_than=filtering) != 0)
         eventually(lambda: both(sandbox, "two.test") == (f"you reached {TWO}",) * 2)
         assert both_closed(sandbox, "one.test")
 
@@ -314,7 +299,7 @@ def test_many_connections_at_once_and_nothing_stays(own: RunningBox) -> None:
     """Two hundred open connections of one sandbox all work; afterwards the filter has the descriptors it had before."""
     with sandbox_with(own, "one.test") as sandbox:
         assert both(sandbox, "one.test") == (f"you reached {ONE}",) * 2
-        descriptors = Path(f"/proc/{filter_pid(own)}/fd")
+        descriptors = Path(f"/proc/{own.filter_pid()}/fd")
         eventually(lambda: len(list(descriptors.iterdir())) < 40)
         before = len(list(descriptors.iterdir()))
         sandbox.files.write("/tmp/many.py", MANY)

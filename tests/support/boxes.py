@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,20 @@ class RunningBox:
         self.process.terminate()
         return self.process.wait(timeout=60)
 
+    def filter_pid(self, *, other_than: int = 0) -> int:
+        """The pid of the box's filter process; 0 when there is none (or only ``other_than``)."""
+        socket = str(self.data_dir / "run" / "egress.sock")
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"appliance.embedded.filter.main" in words and socket.encode() in words:
+                pid = int(path.parent.name)
+                if pid != other_than:
+                    return pid
+        return 0
+
     def role_pid(self, role: str, *, other_than: int = 0, timeout: float = 20.0) -> int:
         """The pid of a role's process among the supervisor's children, once there is one ``other_than`` the given."""
         deadline = time.monotonic() + timeout
@@ -100,14 +115,16 @@ def run_appliance(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def launch(data_dir: Path, *, pool: int, extra: tuple[str, ...] = ()) -> RunningBox:
-    """Start a box without waiting for it."""
+def launch(
+    data_dir: Path, *, pool: int, extra: tuple[str, ...] = (), env: Mapping[str, str] | None = None
+) -> RunningBox:
+    """Start a box without waiting for it. ``env``: variables besides a user's."""
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "supervisor.out"
     arguments = [sys.executable, "-m", "appliance", "--role=all", "--data-dir", str(data_dir), "--pool", str(pool)]
     arguments += ["--listen", f"127.0.0.1:{free_port()}", "--apiserver-listen", f"127.0.0.1:{free_port()}", *extra]
     with log.open("w") as out:
         process = subprocess.Popen(
-            arguments, env=environment(), stdout=out, stderr=out, text=True, start_new_session=True
+            arguments, env={**environment(), **(env or {})}, stdout=out, stderr=out, text=True, start_new_session=True
         )
     return RunningBox(data_dir, process, log, arguments)

@@ -28,15 +28,23 @@ SERVER = Path(__file__).with_name("outside_server.py")
 
 @contextlib.contextmanager
 def outside(
-    addresses: Sequence[str], link: IPv4Network, *, names: Mapping[str, str] | None = None, dns: str = ""
-) -> Iterator[None]:
+    addresses: Sequence[str],
+    link: IPv4Network,
+    *,
+    names: Mapping[str, str] | None = None,
+    dns: str = "",
+    proven: Sequence[str] = (),
+) -> Iterator[str]:
     """Hosts with these addresses, reachable from the box over ``link`` (a /30), for the block.
+
+    Yields the certificate (PEM) of an authority that has signed for the names ``proven``.
 
     Args:
         addresses: of the hosts.
         link: a network for the two ends of the link.
         names: zone of the name server: name → address, or another name (CNAME).
         dns: the address among ``addresses`` on which the name server listens; none if empty.
+        proven: names that the hosts prove by TLS; for others they show a certificate that nobody has signed.
     """
     name = f"out{os.getpid() % 100000}"
     near, far = (str(one) for one in link.hosts())
@@ -59,7 +67,9 @@ def outside(
             _ip("route", "add", f"{address}/32", "via", far)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settings = {"dns": dns, "names": dict(names or {}), "addresses": list(addresses)}
-        settings["certificate"] = str(_certificate(directory))
+        settings["certificate"] = str(_certificate(directory / "outside.pem", "outside"))
+        authority = ec.generate_private_key(ec.SECP256R1())
+        settings["proven"] = {name: str(_certificate(directory / f"{name}.pem", name, authority)) for name in proven}
         command = ["ip", "netns", "exec", name, sys.executable, str(SERVER), json.dumps(settings)]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         stack.callback(server.wait)
@@ -67,23 +77,33 @@ def outside(
         assert server.stdout is not None
         with server.stdout:
             assert server.stdout.readline() == "serving\n"
-            yield
+            yield _signed("outside authority", authority, "outside authority", authority).decode()
 
 
-def _certificate(directory: Path) -> Path:
-    """A self-signed certificate and its key in one file: what names it has matters to nobody here."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "outside")])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now - timedelta(days=1))
-    certificate = builder.not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
+def _certificate(path: Path, name: str, authority: ec.EllipticCurvePrivateKey | None = None) -> Path:
+    """A certificate for a name and its key in one file, signed by itself unless there is an authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
     form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path = directory / "outside.pem"
+    issuer = name if authority is None else "outside authority"
     path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, form, plain)
-        + certificate.public_bytes(serialization.Encoding.PEM)
+        key.private_bytes(serialization.Encoding.PEM, form, plain) + _signed(name, key, issuer, authority or key)
     )
     return path
+
+
+def _signed(name: str, key: ec.EllipticCurvePrivateKey, issuer: str, authority: ec.EllipticCurvePrivateKey) -> bytes:
+    """PEM; one signed by the authority's own key is the authority's."""
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(_name(name)).issuer_name(_name(issuer))
+    builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name.replace(" ", "-"))]), critical=False)
+    return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 def _ip(*arguments: str) -> None:

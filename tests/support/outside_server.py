@@ -1,7 +1,8 @@
 """The program that runs in the namespace of ``outside.py``: ``SETTINGS`` is JSON of what is said there.
 
-HTTP answers ``you reached ADDRESS``, or, for ``/names``, ``ADDRESS host=HOST sni=SNI``; ``/slow`` sends a byte, then
-waits for the client to hang up, which tests use for connections that last.
+HTTP answers ``you reached ADDRESS``, or, for ``/names``, ``ADDRESS host=HOST sni=SNI``, for ``/headers`` the request's
+head, after its body if it has one with a length; ``/slow`` sends a byte, then waits for the client to hang up, which
+tests use for connections that last.
 """
 
 from __future__ import annotations
@@ -33,10 +34,19 @@ async def answer(tls: bool, reader: asyncio.StreamReader, writer: asyncio.Stream
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nx")
                 await reader.read()
                 return
+            body = await reader.readexactly(length(head))
             text = f"{address} host={host} sni={sni}\n" if path.endswith("/names") else f"you reached {address}\n"
+            if path.endswith("/headers"):
+                text = f"{head.strip()}\n{len(body)} bytes\n"
             writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
             await writer.drain()
     writer.close()
+
+
+def length(head: str) -> int:
+    """Of the body, in bytes."""
+    own = (line.partition(":")[2] for line in head.split("\r\n") if line.lower().startswith("content-length:"))
+    return int(next(own, 0))
 
 
 class Echo(asyncio.DatagramProtocol):
@@ -95,14 +105,17 @@ class NameServer(asyncio.DatagramProtocol):
         return head + question + records
 
 
-def context(path: str) -> ssl.SSLContext:
-    """TLS that remembers the name it was asked for."""
+def context(path: str, proven: dict[str, str] | None = None) -> ssl.SSLContext:
+    """TLS that remembers the name it was asked for, and proves those that it can."""
     found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     found.load_cert_chain(path)
     found.set_alpn_protocols(["http/1.1"])
+    others = {name: context(one) for name, one in (proven or {}).items()}
 
     def remember(own: Any, name: str | None, _: ssl.SSLContext) -> None:
         own.asked_for = name
+        if name in others:
+            own.context = others[name]
 
     found.sni_callback = remember
     return found
@@ -113,7 +126,7 @@ async def main(settings: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     for port in (80, 8000):
         await asyncio.start_server(partial(answer, False), "0.0.0.0", port, backlog=1024)
-    tls = context(settings["certificate"])
+    tls = context(settings["certificate"], settings["proven"])
     await asyncio.start_server(partial(answer, True), "0.0.0.0", 443, ssl=tls, backlog=1024)
     for address in settings["addresses"]:
         await loop.create_datagram_endpoint(partial(Echo, address), local_addr=(address, 9000))

@@ -1,7 +1,7 @@
 """What agent and filter say to each other: lines of JSON on ``run/egress.sock``.
 
 The filter speaks first (``Hello``); then every ``Set`` is answered by a ``Done`` once the policy is in force, existing
-connections included. The socket lies in a directory of mode 0700.
+connections included. The socket lies in a directory of mode 0700: header rules, which are secret, go over it too.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from appliance.api.egress import Egress
+from appliance.api.header_rules import HeaderRules
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_LINE = 4 * 1024 * 1024
 """Bytes of one line: both lists of a policy at their longest fit."""
 
@@ -40,6 +41,7 @@ class Set(msgspec.Struct, frozen=True):
 
     sandbox: str
     egress: Egress | None
+    rules: HeaderRules | None = None
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ unchanged by the caller.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -177,19 +178,24 @@ class Requests:
         self._in_head = True
 
     def _asked(self) -> str:
-        if self._parser.get_method() == b"CONNECT":
-            raise Refused("CONNECT")
-        if len(self._hosts) != 1:
-            raise Refused(f"{len(self._hosts)} Host headers")
-        name = host_name(_ascii(self._hosts[0]))
-        if not self._target.startswith(b"/") and self._target != b"*":
-            try:
-                target = urlsplit(_ascii(self._target)).netloc
-            except ValueError:
-                raise Refused("a malformed target") from None
-            if host_name(target.rpartition("@")[2]) != name:
-                raise Refused("target and Host name different servers")
-        return name
+        return asked_name(self._parser.get_method(), self._target, self._hosts)
+
+
+def asked_name(method: bytes, target: bytes, hosts: Sequence[bytes]) -> str:
+    """The server that a request with these ``Host`` headers asks for. Raises ``Refused``."""
+    if method == b"CONNECT":
+        raise Refused("CONNECT")
+    if len(hosts) != 1:
+        raise Refused(f"{len(hosts)} Host headers")
+    name = host_name(_ascii(hosts[0]))
+    if not target.startswith(b"/") and target != b"*":
+        try:
+            named = urlsplit(_ascii(target)).netloc
+        except ValueError:
+            raise Refused("a malformed target") from None
+        if host_name(named.rpartition("@")[2]) != name:
+            raise Refused("target and Host name different servers")
+    return name
 
 
 def host_name(text: str) -> str:

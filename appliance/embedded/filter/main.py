@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from contextlib import suppress
 from ipaddress import IPv4Address
@@ -25,6 +26,7 @@ from appliance.embedded.filter.control import MAX_LINE, PROTOCOL, Done, Hello, P
 from appliance.embedded.filter.heads import ClientHello, Requests
 from appliance.embedded.filter.names import Datagrams, Names, Streams
 from appliance.embedded.filter.policies import Policies
+from appliance.embedded.filter.proxying import Proxies
 
 log = logging.getLogger(__name__)
 BACKLOG = 1024
@@ -37,12 +39,14 @@ NOBODY = 65534
 class Filter:
     """Listeners, policies, and the agent's line to them."""
 
-    def __init__(self, build: str, lookup: Lookup) -> None:
+    def __init__(self, build: str, lookup: Lookup, trust: ssl.SSLContext | None = None) -> None:
+        """``trust``: for servers of hosts with header rules; None: the box's trust store."""
         self._build, self._lookup = build, lookup
         self._policies = Policies()
-        # Two sockets a connection, and room for the listeners, questions to name servers and the agent.
-        room = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS) // 2
-        self.carriers = Carriers(self._policies, self._find, limit=max(1, min(MAX_CONNECTIONS, room)))
+        # Four sockets a connection, and room for the listeners, questions to name servers and the agent.
+        room = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS) // 4
+        limit = max(1, min(MAX_CONNECTIONS, room))
+        self.carriers = Carriers(self._policies, self._find, Proxies(trust).start, limit=limit)
         self._names = Names(self._policies, lookup)
         self._ports = Ports(0, 0, 0, 0)
         self._servers: list[asyncio.Server] = []
@@ -75,7 +79,7 @@ class Filter:
             writer.write(msgspec.json.encode(hello) + b"\n")
             while line := await reader.readline():
                 wish = msgspec.json.decode(line, type=Set)
-                self._policies.set(wish.sandbox, wish.egress)
+                self._policies.set(wish.sandbox, wish.egress, wish.rules)
                 self.carriers.enforce(wish.sandbox)
                 writer.write(msgspec.json.encode(Done(len(self.carriers))) + b"\n")
                 await writer.drain()
@@ -109,7 +113,7 @@ async def run(path: Path, address: str, resolv_conf: Path, build: str) -> None:
     server = await asyncio.start_unix_server(own.control, sock=control, limit=MAX_LINE)
     fresh.rename(path)
     _become_nobody()
-    log.info("filtering for sandboxes with domain rules on %s", address)
+    log.info("filtering for sandboxes with rules about names on %s", address)
     await stop.wait()
     with suppress(OSError):
         path.unlink()

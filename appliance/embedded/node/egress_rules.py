@@ -3,8 +3,9 @@
 Pure. The chain in the map ``egress`` filters: allowed destinations return to the base chain, where what is closed to
 every pod stays closed; denied ones are dropped there and then, also of connections that exist. The chain in the map
 ``names``, of a pod whose policy has domains, leads DNS and TCP ports 443 and 80 to the filter (``embedded/filter/``)
-instead: all that its address rules do not allow anyway, DNS only if the policy leaves names to the box. With no filter
-there the packets go on and meet the first chain, which then denies everything. Every script is one transaction.
+instead: all that its address rules do not allow anyway, DNS only if the policy leaves names to the box. With header
+rules all of its ports 443 and 80 are led there, allowed or not, since the name decides. With no filter there the
+packets go on and meet the first chain, which with domains denies everything. Every script is one transaction.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from appliance.api.egress import PRIVATE, Egress
 from appliance.embedded.filter.control import Ports
 
 MAP, NAMES = "egress", "names"
-REDIRECTS, ENTRIES = "redirects", "entries"
-"""Chains that lead to the filter's ports and that let in what was led there, and nothing else."""
+REDIRECTS, WEB, ENTRIES = "redirects", "web", "entries"
+"""Chains that lead to the filter's ports (DNS and web, or web alone) and let in what was led there, nothing else."""
 EVENTS, EVENT_ENTRIES = "events", "event_entries"
 """The same for the relay to the events services."""
 
@@ -46,16 +47,19 @@ def restrict(table: str, address: str, egress: Egress) -> str:
 
 def _redirect(table: str, address: str, egress: Egress) -> str:
     """Lead the pod's names to the filter, or no longer."""
-    if not egress.domains:
+    if not egress.domains and not egress.rules:
         return _forget(table, NAMES, address, names_chain_of(address))
     chain = names_chain_of(address)
     lines = [f"add chain inet {table} {chain}", f"flush chain inet {table} {chain}"]
     match = _match(egress.allow)
-    if match is not None:
+    if egress.rules:
+        lines.append(f"add rule inet {table} {chain} jump {WEB}")
+    if egress.domains and match is not None:
         lines.append(f"add rule inet {table} {chain} {match}return")
-    if not egress.dns:
+    if egress.domains and not egress.dns:
         lines.append(f"add rule inet {table} {chain} meta l4proto {{ tcp, udp }} th dport 53 return")
-    lines.append(f"add rule inet {table} {chain} goto {REDIRECTS}")
+    if egress.domains:
+        lines.append(f"add rule inet {table} {chain} goto {REDIRECTS}")
     lines.append(f"add element inet {table} {NAMES} {{ {address} : jump {chain} }}")
     return "\n".join(lines)
 
@@ -79,13 +83,16 @@ def lead(table: str, ports: Ports) -> str:
     private = ", ".join(PRIVATE)
     return f"""
         flush chain inet {table} {REDIRECTS}
+        flush chain inet {table} {WEB}
         flush chain inet {table} {ENTRIES}
         add rule inet {table} {REDIRECTS} meta nfproto != ipv4 return
         add rule inet {table} {REDIRECTS} udp dport 53 redirect to :{ports.dns_udp}
         add rule inet {table} {REDIRECTS} tcp dport 53 redirect to :{ports.dns_tcp}
-        add rule inet {table} {REDIRECTS} ip daddr {{ {private} }} return
-        add rule inet {table} {REDIRECTS} tcp dport 443 redirect to :{ports.tls}
-        add rule inet {table} {REDIRECTS} tcp dport 80 redirect to :{ports.http}
+        add rule inet {table} {REDIRECTS} goto {WEB}
+        add rule inet {table} {WEB} meta nfproto != ipv4 return
+        add rule inet {table} {WEB} ip daddr {{ {private} }} return
+        add rule inet {table} {WEB} tcp dport 443 redirect to :{ports.tls}
+        add rule inet {table} {WEB} tcp dport 80 redirect to :{ports.http}
         add rule inet {table} {ENTRIES} ct status dnat udp dport {ports.dns_udp} accept
         add rule inet {table} {ENTRIES} ct status dnat tcp dport {{ {ports.tls}, {ports.http}, {ports.dns_tcp} }} accept
     """

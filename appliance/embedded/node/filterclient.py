@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from appliance.api.egress import Egress
+from appliance.api.header_rules import HeaderRules
 from appliance.embedded.filter.control import PROTOCOL, Done, Hello, Set
 from appliance.embedded.node import staging
 from appliance.embedded.node.process_ids import ProcessId
@@ -110,13 +111,13 @@ class FilterClient:
             await asyncio.sleep(0.02)
         return hello
 
-    async def set(self, address: str, egress: Egress | None) -> Done:
+    async def set(self, address: str, egress: Egress | None, rules: HeaderRules | None = None) -> Done:
         """Tell one policy; returns when it is in force. Raises ``FilterFailed``."""
         line = self._line
         if line is None:
             raise FilterFailed("the filter process is gone")
         try:
-            line.send(Set(address, egress))
+            line.send(Set(address, egress, rules))
             return await line.receive(Done)
         except (OSError, TimeoutError, msgspec.MsgspecError) as error:
             line.close()

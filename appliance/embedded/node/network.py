@@ -3,11 +3,11 @@ again.
 
 Pods reach the outside by masquerading and nothing else: not the box (only answers to what the box asked), not each
 other (bridge port isolation, and a rule), not private networks, among them the link-local metadata service. The map
-``egress`` leads to the policies of single pods, the map ``names`` to the filter of those whose policy has domains; they
-stay in force while an agent is away or replaced. Whatever a pod's policy, port 80 of ``EVENTS`` is the events service
-of its own runtime (``eventrelay.py``). Only our own nft table is written; the box's other rules stay as they are. Two
-nodes on one box get different bridges and networks: a node makes its bridge, named after its data directory, under a
-lock of the box, so that two that start at once cannot choose the same one.
+``egress`` leads to the policies of single pods, the map ``names`` to the filter of those whose policy has domains or
+header rules; they stay in force while an agent is away or replaced. Whatever a pod's policy, port 80 of ``EVENTS`` is
+the events service of its own runtime (``eventrelay.py``). Only our own nft table is written; the box's other rules stay
+as they are. Two nodes on one box get different bridges and networks: a node makes its bridge, named after its data
+directory, under a lock of the box, so that two that start at once cannot choose the same one.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class PodNetwork:
             add map inet {name} {egress_rules.MAP} {{ type ipv4_addr : verdict; }}
             add map inet {name} {egress_rules.NAMES} {{ type ipv4_addr : verdict; }}
             add chain inet {name} {egress_rules.REDIRECTS}
+            add chain inet {name} {egress_rules.WEB}
             add chain inet {name} {egress_rules.ENTRIES}
             add chain inet {name} {egress_rules.EVENTS}
             add chain inet {name} {egress_rules.EVENT_ENTRIES}

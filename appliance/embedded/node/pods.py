@@ -23,6 +23,7 @@ from appliance.embedded.node.apiclient import ApiClient, ApiRefused
 from appliance.embedded.node.containers import ContainerRunner, Means, host_ip
 from appliance.embedded.node.environment import Resolver
 from appliance.embedded.node.halting import WORD, Halting
+from appliance.embedded.node.header_rules import RulesMissing, RulesReader
 from appliance.embedded.node.podspec import PodSpec
 from appliance.embedded.node.podstatus import ContainerState, Ended, PodState
 from appliance.embedded.node.process_ids import ProcessId
@@ -64,6 +65,7 @@ class PodWorker:
         self._halting = Halting(means, spec, record, self.runners, self.state, self.changed)
         self._frozen, self._born = False, time.monotonic()
         self._egress: Egress | None = None
+        self._rules = RulesReader(api, spec.namespace, spec.name)
         self._policy = asyncio.Lock()
         """Held while a policy is put in force, so that an older one never comes after a newer."""
         self._written: Json = {}
@@ -193,6 +195,8 @@ class PodWorker:
             try:
                 await self._apply_network()
                 return
+            except RulesMissing:
+                return  # they change what is allowed anyway; they are looked for again, and waited for by their owner
             except OSError as error:
                 log.error("pod %s/%s waits for its network: %s", self.spec.namespace, self.spec.name, error)
                 await asyncio.sleep(1.0)
@@ -254,7 +258,12 @@ class PodWorker:
             if self._means.egress is None:
                 self._confess(wanted)
                 return
-            await self._means.egress.apply(self.state.ip, wanted)
+            try:
+                rules = await self._rules.of(wanted)
+            except RulesMissing:
+                await self._means.egress.apply(self.state.ip, wanted)
+                raise
+            await self._means.egress.apply(self.state.ip, wanted, rules)
             self._egress = wanted
         self.state.extra[labels.CONDITION_NETWORK] = (True, reason(wanted))
         if wanted or self._written:

@@ -110,8 +110,15 @@ def _become_container(spawn: Spawn) -> NoReturn:
     etc = Path(str(spawn.runtime.pop("etc", "/etc")))
     if spawn.root is not None:
         accounts.ensure(RuntimeSettings.default_user)
-    # Without a root of its own the container's root is the box's, which is not to be marked as a sandbox.
+    # Without a root of its own the container's root is the box's: not to be marked as a sandbox, nor to trust for one.
     root = None if spawn.root is None else Path("/")
     kept = seal.place(spawn.env)
-    settings = RuntimeSettings(system_env=inherited, etc=etc, marker_root=root, seal_file=kept, **spawn.runtime)  # type: ignore[arg-type]
+    settings = RuntimeSettings(
+        system_env=inherited,
+        etc=etc,
+        marker_root=root,
+        trust_root=root,
+        seal_file=kept,
+        **spawn.runtime,  # type: ignore[arg-type]
+    )
     run(settings, main)

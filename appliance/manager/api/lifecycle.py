@@ -112,11 +112,11 @@ async def refresh(sandbox_id: str) -> Response:
 
 @blueprint.put("/sandboxes/<sandbox_id>/network")
 async def set_network(sandbox_id: str) -> Response:
-    """Replace what it may reach; ``{}`` opens everything that lists had closed."""
+    """Replace what it may reach and its rules; ``{}`` opens everything that lists had closed, and clears rules."""
     wired = services()
     entry, _ = await wired.entry(sandbox_id)
     body = await read(NetworkUpdate, optional=True)
-    if body.deny_out or body.allow_internet_access is False:
+    if body.deny_out or body.rules or body.allow_internet_access is False:
         await wired.abilities.require_network("network")
     await wired.lifecycle.set_network(entry, body)
     return nothing()

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from quart import Blueprint, Response, request
 
+from appliance.claims.errors import InitFailed
+from appliance.claims.header_rules import stored_rules
 from appliance.manager import create, guest, idempotency, listing, receipts, view
 from appliance.manager.api.answers import json_response, window
 from appliance.manager.bodies import NewSandbox, raw_body, read
@@ -86,7 +88,11 @@ async def detail(sandbox_id: str) -> Response:
     wired = services()
     entry, run = await wired.entry(sandbox_id)
     sizes = wired.sizer.of_sandbox(entry.sandbox)
-    return json_response(view.detail(entry, run, sizes, wired.settings.domain))
+    try:
+        rules = await stored_rules(wired.cluster, entry.sandbox)
+    except InitFailed as error:
+        raise Fault(500, str(error)) from error
+    return json_response(view.detail(entry, run, sizes, wired.settings.domain, rules))
 
 
 @blueprint.get("/sandboxes/metrics")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from appliance.api import labels, times
+from appliance.api import kinds, labels, times
+from appliance.api.egress import Egress, encode
+from appliance.api.header_rules import Authority, HeaderRules, Rule, Transform
 from appliance.api.ids import access_token
 from appliance.claims.errors import ClaimTimeout, InitFailed, NoStock, SandboxFailed, TemplateNotFound
+from appliance.claims.header_rules import drop_rules, keep_rules, stored_rules
 from appliance.kube import errors
 
 
@@ -39,6 +43,33 @@ async def test_environment_goes_to_a_secret_and_never_to_an_annotation(bench, as
     assert secret["metadata"]["ownerReferences"][0]["uid"] == bench.claimed()[0]["metadata"]["uid"]
     assert bench.runtime.inits[0][1]["envVars"]["PASSWORD"] == "hunter2"
     assert "hunter2" not in str(bench.server.of("sandboxes"))
+
+
+async def test_header_rules_go_to_a_secret_of_their_revision(bench, ask):
+    """The Sandbox names the revision; completing the same request again goes on with what was kept first."""
+    bench.stock(1)
+    engine = await bench.engine()
+    rules = HeaderRules({"a.io": [Rule(Transform({"X": "hunter2"}))]}, Authority("certificate", "private"))
+    request = ask(rules=rules, annotations={labels.EGRESS: encode(Egress(rules="r1"))})
+    again = replace(request, rules=HeaderRules({}, Authority("another", "private")))
+    with pytest.raises(errors.NotFound):  # there are no pods here
+        await engine.claim(request)
+    await engine.drain()
+    assert bench.server.of("secrets") == []
+    assert bench.runtime.inits[0][1]["caBundle"] == "certificate"
+    bench.stock(1, prefix="other")
+    named = {"metadata": {"annotations": dict(request.annotations)}}
+    cluster = bench.server.cluster()
+    sandbox = await cluster.patch(kinds.SANDBOX, "default", "other0", named)
+    assert await keep_rules(cluster, sandbox, "r1", rules) == rules
+    assert await keep_rules(cluster, sandbox, "r1", again.rules) == rules
+    assert await stored_rules(cluster, sandbox) == rules
+    (secret,) = bench.server.of("secrets")
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == sandbox.uid
+    assert "hunter2" not in str(bench.server.of("sandboxes"))
+    await drop_rules(cluster, sandbox, "r1")
+    await drop_rules(cluster, sandbox, "r1")
+    assert await stored_rules(cluster, sandbox) is None
 
 
 async def test_current_revision_comes_first(bench, ask):

@@ -6,6 +6,8 @@ import base64
 import json
 
 from appliance.api import labels, times
+from appliance.api.egress import Egress, encode
+from appliance.api.header_rules import Authority, HeaderRules, to_data
 from appliance.api.ids import access_token
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -65,13 +67,15 @@ async def test_explicit_freeze_elsewhere_uses_the_runtime(cluster):
 
 
 async def test_stop_and_resume_initialises_again(cluster):
-    """Stop deletes the pod; resuming makes a new one and replays /init with the same token and the kept environment."""
+    """Stop deletes the pod; a resume makes a new one and replays /init: same token, environment, authority of rules."""
     cluster.node()
     secret = {"metadata": {"name": "one-init"}, "data": {"envVars": base64.b64encode(b'{"A":"b"}').decode()}}
     cluster.server.create("/api/v1/namespaces/default/secrets", json.loads(json.dumps(secret)))
+    rules = {"metadata": {"name": "one-rules-r1"}, "data": to_data(HeaderRules({}, Authority("certificate", "key")))}
+    cluster.server.create("/api/v1/namespaces/default/secrets", json.loads(json.dumps(rules)))
     own = {labels.CLAIMED: "true", labels.SANDBOX_ID: "iabc", labels.TEMPLATE: "ci"}
     spec = {"template": POD_TEMPLATE, "pauseStrategy": {"type": "Stop"}}
-    cluster.apply("sandboxes", "one", spec, labels=own)
+    cluster.apply("sandboxes", "one", spec, labels=own, annotations={labels.EGRESS: encode(Egress(rules="r1"))})
     await cluster.until(lambda: phase(cluster) == "Running")
     cluster.patch("sandboxes", "one", {"spec": {"paused": True}})
     await cluster.until(lambda: condition(cluster, "SandboxPaused")[:2] == ("True", "StopPauseSucceed"))
@@ -81,6 +85,7 @@ async def test_stop_and_resume_initialises_again(cluster):
     ((path, _, body, token),) = cluster.runtime.calls
     assert path == "/init" and body["accessToken"] == token == access_token(b"s" * 32, "iabc")
     assert body["envVars"]["A"] == "b" and body["envVars"]["E2B_TEMPLATE_ID"] == "ci"
+    assert body["caBundle"] == "certificate" and "key" not in body.values()
     assert condition(cluster, "RuntimeInitialized")[:2] == ("True", "Succeeded")
 
 

@@ -16,6 +16,7 @@ from appliance.embedded.filter import carrying
 from appliance.embedded.filter.carrying import Carrier, Carriers
 from appliance.embedded.filter.heads import Requests
 from appliance.embedded.filter.policies import Policies
+from appliance.embedded.filter.proxying import Proxies
 
 SANDBOX = "127.0.0.1"
 ALLOWED = Egress(deny=(EVERYTHING,), domains=("a.test",))
@@ -49,7 +50,7 @@ async def world(handler: Handler, *, per_sandbox: int = 100, asked: list[str] | 
     loop = asyncio.get_running_loop()
     policies = Policies()
     policies.set(SANDBOX, ALLOWED)
-    carriers = Carriers(policies, find, per_sandbox=per_sandbox)
+    carriers = Carriers(policies, find, Proxies().start, per_sandbox=per_sandbox, chosen=lambda _: None)
     server = await asyncio.start_server(handler, "127.0.0.1", 0)
     far = server.sockets[0].getsockname()[1]
     near = await loop.create_server(lambda: Carrier(carriers, Requests(), far), "127.0.0.1", 0)

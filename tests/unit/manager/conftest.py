@@ -278,7 +278,7 @@ class World:
         )
         self.keys = KeyStore(cluster, self.caches.secrets, self.clock.now)
         self.roster = Roster(self.caches.sandboxes, seed=SEED, now=self.clock.now, on_lost=self.gateway.reset)
-        self.lifecycle = Lifecycle(cluster, self.caches.sandboxes, self.roster, now=self.clock.now)
+        self.lifecycle = Lifecycle(cluster, self.caches.sandboxes, self.roster, now=self.clock.now, runtime=runtime)
         wait = settings.min_resume_timeout
         finder = Finder(cluster, self.caches.sandboxes, self.roster, None)
         self.routes = RosterRoutes(

@@ -48,7 +48,8 @@ REFUSED = [
     ({"network": {"dnsServers": ["::1"]}}, "network.dnsServers: expected an IPv4 address"),
     ({"network": {"dnsServers": ["1.1.1.1"] * 11}}, "network.dnsServers: expected at most 10"),
     ({"network": {"dnsServers": ["192.168.1.1"]}}, "network.dnsServers is not supported by this server: 192.168.1.1"),
-    ({"network": {"rules": {"a.b": []}}}, "network.rules is not supported"),
+    ({"network": {"rules": {"a.b": [{"transform": {"header": {}}}]}}}, "network.rules.a.b.0.transform.header"),
+    ({"network": {"denyOutt": ["0.0.0.0/0"]}}, "network.denyOutt"),
     ({"network": {"egressProxy": {"address": "a:1"}}}, "network.egressProxy is not supported"),
     ({"network": {"maskRequestHost": "a b"}}, "network.maskRequestHost"),
     ({"network": {"maskRequestHost": ""}}, "network.maskRequestHost"),
@@ -126,7 +127,14 @@ async def test_no_internet_is_confirmed_by_the_node(world: Any, body: dict[str, 
         assert egress_of(one.get("labels", {}), one.get("annotations", {})) == CLOSED
 
 
-@pytest.mark.parametrize("body", [{"allow_internet_access": False}, {"network": {"denyOut": ["0.0.0.0/0"]}}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"allow_internet_access": False},
+        {"network": {"denyOut": ["0.0.0.0/0"]}},
+        {"network": {"rules": {"a.io": [{"transform": {"headers": {"X": "y"}}}]}}},
+    ],
+)
 async def test_a_cluster_that_enforces_nothing_refuses_by_name(world: Any, body: dict[str, Any]) -> None:
     """On create and on update a 400 that names the option, and nothing is taken; opening stays allowed."""
     world.cluster.objects.pop(("nodes", "", "enforcing"))
@@ -148,7 +156,9 @@ REFUSED_UPDATES = [
     ({"allowOut": ["example.com"]}, "you must include 'ALL_TRAFFIC' in deny out"),
     ({"allowOut": ["*.example.com"], "denyOut": ["10.0.0.0/8"]}, "you must include 'ALL_TRAFFIC' in deny out"),
     ({"dnsServers": ["one"]}, "dnsServers: expected an IPv4 address"),
-    ({"rules": {"a.io": []}}, "rules is not supported"),
+    ({"rules": {"a.io": [{"transforms": {}}]}}, "rules.a.io.0.transforms"),
+    ({"rules": {"a_io!": []}}, 'Rule domain "a_io!" is not a valid domain name.'),
+    ({"deny_out": ["0.0.0.0/0"]}, "deny_out"),
     ({"egressProxy": {"address": "a:1"}}, "egressProxy is not supported"),
     ({"denyIn": ["0.0.0.0/0"]}, "denyIn is not supported"),
     ({"maskRequestHost": "b.c"}, "maskRequestHost is not supported"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from appliance.api.egress import CLOSED, EVERYTHING, OPEN, Egress
+from appliance.api.header_rules import Authority, HeaderRules
 from appliance.embedded.filter.control import PROTOCOL, Hello, Ports
 from appliance.embedded.node import filterclient
 from appliance.embedded.node.egress_control import EgressControl
@@ -50,8 +51,8 @@ class World:
         assert found is not None
         return found
 
-    async def set(self, address: str, egress: Egress | None) -> None:
-        self.log.append(("filter", address, egress))
+    async def set(self, address: str, egress: Egress | None, rules: HeaderRules | None = None) -> None:
+        self.log.append(("filter", address, egress, *([rules] if rules is not None else [])))
 
     async def lost(self) -> None:
         await self.gone.wait()
@@ -175,3 +176,23 @@ async def test_a_filter_that_cannot_start_says_why(tmp_path: Path, monkeypatch: 
     broken = FilterClient(tmp_path / "f.sock", "192.0.2.254", tmp_path / "none", "build", tmp_path / "log")
     with pytest.raises(FilterFailed, match=r"(?is)did not start; end of .*log:.*cannot assign requested address"):
         await broken.start()
+
+
+async def test_header_rules_need_the_filter_and_are_told_with_the_policy() -> None:
+    """Rules that are there start it, and a new one is told them too; while they are missing the rest holds."""
+    world, rules = World(), HeaderRules({}, Authority("c", "k"))
+    ruled = Egress(rules="r1")
+    control = controlled(world)
+    await control.apply("10.0.0.2", ruled)
+    assert world.log == [("firewall", "10.0.0.2", OPEN)]
+    world.log.clear()
+    await control.apply("10.0.0.2", ruled, rules)
+    filtered = ("filter", "10.0.0.2", ruled, rules)
+    assert world.log == ["start", "lead", filtered, ("firewall", "10.0.0.2", ruled)]
+    world.log.clear()
+    world.die()
+    keeping = asyncio.create_task(control.keep())
+    while filtered not in world.log:
+        await asyncio.sleep(0)
+    keeping.cancel()
+    assert world.log == ["start", "lead", filtered]

@@ -121,3 +121,18 @@ def test_domains_without_everything_denied_close() -> None:
     good = Egress(deny=("0.0.0.0/0",), domains=("a.io", "*.b.io", "*"))
     assert egress_of({}, {labels.EGRESS: encode(good)}) == good
     assert egress_of({labels.ALLOW_INTERNET: "false"}, {labels.EGRESS: '{"domains": ["a.io"]}'}).domains == ("a.io",)
+
+
+def test_header_rules_lead_the_web_to_the_filter_wherever_it_goes() -> None:
+    """Also to allowed addresses, and without DNS unless there are domains; a revision that is no name closes."""
+    chain = "add rule inet br0 names_10_213_0_16"
+    only = egress_rules.restrict("br0", "10.213.0.16", Egress(("198.51.100.0/24",), rules="r1")).splitlines()
+    assert [line for line in only if line.startswith(chain)] == [f"{chain} jump web"]
+    all_of_it = Egress(("198.51.100.0/24",), ("0.0.0.0/0",), ("a.io",), rules="r1")
+    both = egress_rules.restrict("br0", "10.213.0.16", all_of_it).splitlines()
+    assert [line for line in both if line.startswith(chain)] == [
+        f"{chain} jump web", f"{chain} ip daddr {{ 198.51.100.0/24 }} return", f"{chain} goto redirects",
+    ]  # fmt: skip
+    assert egress_of({}, {labels.EGRESS: encode(all_of_it)}) == all_of_it
+    assert egress_of({}, {labels.EGRESS: '{"rules": "../x"}'}) == CLOSED
+    assert len({reason(one) for one in (OPEN, CLOSED, Egress(rules="r1"), Egress(rules="r2"), all_of_it)}) == 5

@@ -10,6 +10,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from appliance.claims.authority import new_authority
 from appliance.runtime.server import Runtime
 from appliance.runtime.settings import RuntimeSettings
 from appliance.runtime.state import RuntimeState
@@ -53,6 +54,29 @@ async def test_init_with_a_token_set(envd):
     ):
         assert (await envd.http.post("/init", json=body, headers=headers)).status_code == status
     assert envd.state.access_token == "t2"
+
+
+async def test_init_brings_an_authority(tmp_path):
+    """It is in the store and programs are pointed at it, also by the next server; an empty one takes it away again."""
+    settings = RuntimeSettings(host="127.0.0.1", envd_port=0, interpreter=False, tunnel=False, trust_root=tmp_path)
+    state, certificate = RuntimeState(settings), new_authority().certificate
+    runtime = Runtime(settings, state, None)
+    await runtime.start()
+    bundle = tmp_path / "etc/ssl/certs/ca-certificates.crt"
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{runtime.ports['envd']}", trust_env=False) as http:
+        refused = await http.post("/init", json={"caBundle": "no certificate", "envVars": {"A": "1"}})
+        assert refused.status_code == 400 and "caBundle" in refused.text and state.user_env == {}
+        await http.post("/init", json={"caBundle": certificate, "envVars": {"SSL_CERT_FILE": "/mine"}})
+        await http.post("/init", json={})
+        assert bundle.read_text() == certificate
+        restored = RuntimeState(settings)
+        restored.restore(state.snapshot())
+        for one in (state, restored):
+            assert one.env["NODE_EXTRA_CA_CERTS"] == "/usr/local/share/ca-certificates/e2b-ca.crt"
+            assert one.env["SSL_CERT_FILE"] == "/mine"
+        await http.post("/init", json={"caBundle": ""})
+        assert bundle.read_text() == "" and "NODE_EXTRA_CA_CERTS" not in state.env
+    await runtime.stop()
 
 
 async def test_older_init_is_ignored(envd):
