@@ -16,6 +16,7 @@ from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from appliance.kube.errors import KubeError
+from appliance.manager import cors
 from appliance.manager.api import ANONYMOUS, BLUEPRINTS
 from appliance.manager.api.answers import json_response
 from appliance.manager.authentication import authenticate
@@ -45,18 +46,21 @@ def create_app(wired: Services) -> Quart:
     return app
 
 
-async def _begin() -> None:
-    """Who is it? Unknown paths answer 404 to anybody: they tell nothing."""
+async def _begin() -> Response | None:
+    """Who is it? Unknown paths answer 404 to anybody, and browsers' questions are answered: both tell nothing."""
     g.started = time.perf_counter()
     given = request.headers.get("X-Request-ID", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    if request.method == "OPTIONS":
+        return cors.preflight()
     rule = request.url_rule
     if rule is None or rule.endpoint.rpartition(".")[2] in ANONYMOUS:
-        return
+        return None
     keys = services().keys
     g.key = authenticate(request.headers, keys)
     if not g.key.admin:
         standing.check(keys.standing(g.key.team), request.method)
+    return None
 
 
 async def _finish(response: Response) -> Response:
@@ -65,6 +69,8 @@ async def _finish(response: Response) -> Response:
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
     services().observed.answered(request.method if rule else "ANY", route, response.status_code, seconds)
     response.headers["X-Request-ID"] = g.request_id
+    if "Origin" in request.headers:
+        cors.allow(response)
     return response
 
 

@@ -7,7 +7,7 @@ from quart import Blueprint, Response, request
 from appliance.manager import tags, template_tags
 from appliance.manager.api.answers import bounded, json_response, nothing
 from appliance.manager.bodies import AssignTags, RemoveTags, read
-from appliance.manager.errors import Fault
+from appliance.manager.errors import Fault, invalid
 from appliance.manager.services import caller, services
 from appliance.manager.template_tags import Tagged
 from appliance.manager.templates import build_id
@@ -72,6 +72,8 @@ async def assignments(template_id: str, tag: str) -> Response:
     """The assignments of one of them: the present one."""
     found = _tagged(template_id)
     bounded("limit", 50, 100)
+    if "cursor" in request.args:
+        raise invalid("cursor", "expected none: the first page is the last")
     if tag.lower() not in found.tags:
         raise Fault(404, f"tag '{tag}' does not exist for template '{template_id}'")
     return json_response({"data": [template_tags.assignment(found, tag.lower())], "nextCursor": None})

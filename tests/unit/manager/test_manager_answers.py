@@ -34,6 +34,20 @@ async def test_every_refusal_is_json(world: Any, prefix: str, method: str, path:
     assert (answer.status_code, body["code"]) == (status, status) and body["message"]
 
 
+async def test_pages_of_any_origin_may_call_the_api(world: Any) -> None:
+    """A browser's preflight carries no key and is answered; the page may read the answer itself, an error too."""
+    asking = {"Origin": "https://app.test", "Access-Control-Request-Method": "POST"}
+    asked = await world.call("OPTIONS", "/v2/sandboxes", key="", headers=asking)
+    assert asked.status_code == 204 and asked.headers["Access-Control-Allow-Origin"] == "*"
+    assert "POST" in asked.headers["Access-Control-Allow-Methods"]
+    for path, key, status in (("/v2/sandboxes", None, 200), ("/v2/sandboxes", "", 401), ("/sandboxes/gone", None, 404)):
+        options = {"headers": {"Origin": "https://app.test"}} | ({"key": key} if key is not None else {})
+        answer = await world.call("GET", path, **options)
+        assert answer.status_code == status and answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "X-Next-Token" in answer.headers["Access-Control-Expose-Headers"]
+    assert "Access-Control-Allow-Origin" not in (await world.call("GET", "/v2/sandboxes")).headers
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"nope", b'{"templateID": 5}', b"{}", b"\xff"])
 async def test_malformed_bodies_name_the_fault(world: Any, data: bytes) -> None:
     """Anything that is not the expected object is a 400 that starts with validation error."""

@@ -107,6 +107,7 @@ async def test_tag_resources(world: Any) -> None:
     [
         *(("exists", 400, "tag"), ("groups?sort=up", 400, "sort"), ("groups?tagsLimit=0", 400, "tagsLimit")),
         *(("groups?tagsCursor=x", 400, "tagsCursor"), ("v9/assignments", 404, "v9")),
+        ("default/assignments?cursor=x", 400, "cursor"),
     ],
 )
 async def test_what_is_wrong_with_a_tag_request_is_named(world: Any, path: str, status: int, named: str) -> None:
