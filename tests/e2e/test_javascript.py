@@ -39,6 +39,22 @@ def test_the_javascript_sdks_run_unmodified(box: RunningBox, modules: Path, tmp_
     assert (done.returncode, done.stdout) == (0, "ok\n"), f"{done.stderr}\n{box.role_logs()}"
 
 
+def test_a_page_of_another_origin_uses_the_sdk(box: RunningBox, modules: Path, tmp_path: Path) -> None:
+    """In Chromium: the API's and the sandboxes' answers may be read by the page, errors and paging too."""
+    bundler = os.environ.get("APPLIANCE_TEST_VITE")
+    if bundler is None:
+        pytest.skip("APPLIANCE_TEST_VITE is unset; packaging/test.sh installs the npm packages of tests/e2e/vite")
+    if shutil.which("chromium") is None:
+        pytest.skip("chromium is missing: apt-get install chromium")
+    (tmp_path / "node_modules").symlink_to(modules)
+    script = shutil.copy(PROGRAMS / "browser.mjs", tmp_path)
+    esbuild = Path(bundler).resolve() / "node_modules" / "esbuild" / "lib" / "main.js"
+    env = {**environment(), **box.env, "HOME": str(tmp_path)}
+    command = ["node", script, str(esbuild)]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout) == (0, "ok\n"), f"{done.stderr}\n{box.role_logs()}"
+
+
 def test_the_cli_lists_executes_and_shows_logs_and_metrics(box: RunningBox, modules: Path, tmp_path: Path) -> None:
     """``e2b sandbox list|exec|logs|metrics|kill`` and ``e2b template list`` work and tell the truth."""
     options = {name.removeprefix("E2B_").lower(): value for name, value in box.env.items()}
