@@ -20,6 +20,8 @@ from appliance.runtime.users import Users
 METADATA_PREFIX: Final = "user.e2b."
 """Extended attributes that carry the metadata of uploads."""
 
+_PERMISSIONS: Final = 0o777
+"""The bits told as ``mode``; set-user-id, set-group-id and sticky show in ``permissions`` only, as with Go's Perm."""
 _RWX: Final = ("---", "--x", "-w-", "-wx", "r--", "r-x", "rw-", "rwx")
 # The letters of Go's fs.FileMode.String, in its order.
 _LETTERS: Final = (
@@ -81,7 +83,7 @@ class Describer:
         return info
 
     def _mode(self, mode: int) -> _Mode:
-        bits, regular, link = stat.S_IMODE(mode), stat.S_ISREG(mode), stat.S_ISLNK(mode)
+        bits, regular, link = mode & _PERMISSIONS, stat.S_ISREG(mode), stat.S_ISLNK(mode)
         found = self._modes[mode] = _Mode(_file_type(mode), permission_text(mode), bits, regular, link)
         return found
 
@@ -112,9 +114,10 @@ def _describe_link(info: EntryInfo, path: str) -> None:
     try:
         target = os.stat(path)
     except OSError:
+        info.mode = 0
         return  # broken: the type stays unspecified
     info.type = _file_type(target.st_mode)
-    info.mode = stat.S_IMODE(target.st_mode)
+    info.mode = target.st_mode & _PERMISSIONS
 
 
 def read_metadata(path: str) -> dict[str, str]:

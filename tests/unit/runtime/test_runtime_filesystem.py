@@ -46,8 +46,17 @@ async def test_stat_of_links(envd):
     assert (good["type"], good["mode"], good["permissions"]) == ("FILE_TYPE_DIRECTORY", 0o750, "Lrwxrwxrwx")
     assert (good["symlinkTarget"], good["isSymlink"]) == (str(envd.home / "dir"), True)
     broken = await entry(envd, "broken")
-    assert "type" not in broken
+    assert "type" not in broken and "mode" not in broken
     assert broken["symlinkTarget"] == str(envd.home / "nowhere")
+
+
+async def test_special_bits_are_no_part_of_the_mode(envd):
+    """Mode has the nine permission bits; set-user-id, set-group-id and sticky are letters of the permission text."""
+    (envd.home / "dir").mkdir()
+    for bits, text in ((0o1777, "dtrwxrwxrwx"), (0o2755, "dgrwxr-xr-x"), (0o4700, "durwx------")):
+        (envd.home / "dir").chmod(bits)
+        found = await entry(envd, "dir")
+        assert (found["mode"], found["permissions"]) == (bits & 0o777, text)
 
 
 async def test_stat_errors(envd):
