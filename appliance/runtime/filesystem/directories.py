@@ -116,7 +116,8 @@ def remove(path: str) -> None:
 
 
 def move(source: str, destination: str, user: User) -> None:
-    """Rename, creating the destination's parents. Raises ``OSError``."""
-    os.lstat(source)  # a missing source must not leave new parents behind
+    """Rename, creating the destination's parents. Raises ``ConnectError`` not_found, ``OSError``."""
+    if not os.path.lexists(source):  # it must not leave new parents behind
+        raise ConnectError(Code.NOT_FOUND, f"source file not found: {source}")
     make_parents(destination, user)
     os.rename(source, destination)

@@ -40,6 +40,8 @@ def rpc_error(error: OSError, path: str) -> ConnectError:
     code = _CODES.get(error.errno or 0, Code.INTERNAL)
     if code is Code.NOT_FOUND:
         return ConnectError(code, f"path not found: {path}")
+    if code is Code.FAILED_PRECONDITION:
+        return ConnectError(code, f"{path}: cyclic symlink, or too many of them in a row")
     return ConnectError(code, f"{path}: {error.strerror}")
 
 

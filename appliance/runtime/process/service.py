@@ -19,7 +19,7 @@ from appliance.runtime.process.inputs import Input, InputClosed
 from appliance.runtime.process.process import Process
 from appliance.runtime.process.program import program_of, terminal_size
 from appliance.runtime.process.registry import Registry
-from appliance.runtime.process.spawn import CannotStart, spawn
+from appliance.runtime.process.spawn import CannotStart, NoResources, spawn
 from appliance.runtime.supervise.channel import Channel
 
 _SIGNALS: Final = {"SIGNAL_SIGKILL": signal.SIGKILL, "SIGNAL_SIGTERM": signal.SIGTERM}
@@ -69,6 +69,8 @@ class ProcessService:
         program = program_of(request, call, self._context)
         try:
             spawned = spawn(program)
+        except NoResources as error:
+            raise ConnectError(Code.RESOURCE_EXHAUSTED, str(error)) from None
         except CannotStart as error:
             raise invalid(str(error)) from None
         except CannotSwitch as error:

@@ -35,6 +35,17 @@ class CannotStart(Exception):
     """The request cannot be started as asked; the message says why."""
 
 
+class NoResources(CannotStart):
+    """The sandbox has no processes, memory, descriptors or terminals left; the same request may work later."""
+
+
+_SPENT: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+
+
+def _failure(what: str, error: OSError) -> CannotStart:
+    return (NoResources if error.errno in _SPENT else CannotStart)(f"{what}: {error.strerror}")
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """What to start, everything resolved."""
@@ -61,7 +72,7 @@ class Spawned:
 
 
 def spawn(program: Program) -> Spawned:
-    """Start ``program``. Raises ``CannotStart`` (bad cwd, no permission, no resources), ``CannotSwitch``."""
+    """Start ``program``. Raises ``CannotStart`` (bad cwd, no permission; ``NoResources``), ``CannotSwitch``."""
     return _spawn_terminal(program) if program.terminal else _spawn_pipes(program)
 
 
@@ -95,7 +106,7 @@ def _spawn_terminal(program: Program) -> Spawned:
     try:
         ours, theirs = os.openpty()
     except OSError as error:
-        raise CannotStart(f"no pseudo-terminal for the process: {error.strerror}") from error
+        raise _failure("no pseudo-terminal for the process", error) from error
     try:
         termios.tcsetwinsize(ours, (rows, columns))
         _give_terminal(theirs, program.user)
@@ -152,7 +163,7 @@ def _posix_spawn(program: Program, actions: list[tuple[Any, ...]], session: bool
         script = [b"sh", b"-c", b'exec "$0" "$@"', program.command.encode(), *args]
         return os.posix_spawn(_SHELL, script, env, **options)
     except OSError as error:
-        raise CannotStart(f"cannot start {program.command!r}: {error.strerror}") from None
+        raise _failure(f"cannot start {program.command!r}", error) from None
 
 
 def _tried(path: str, argv: list[bytes], env: dict[bytes, bytes], options: dict[str, Any]) -> int:
@@ -183,7 +194,7 @@ def _pipe() -> tuple[int, int]:
     try:
         return os.pipe()
     except OSError as error:
-        raise CannotStart(f"no pipe for the process: {error.strerror}") from error
+        raise _failure("no pipe for the process", error) from error
 
 
 def _unblocked(descriptors: dict[str, int]) -> dict[str, int]:

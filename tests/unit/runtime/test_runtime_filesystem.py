@@ -90,7 +90,7 @@ async def test_move(envd):
     assert (await envd.rpc(FS + "Move", {"source": "b", "destination": "x/y/c"})).is_success
     assert (envd.home / "x/y/c").read_text() == "new"
     missing = await envd.rpc(FS + "Move", {"source": "gone", "destination": "p/q"})
-    assert missing.json()["code"] == "not_found"
+    assert missing.json() == {"code": "not_found", "message": f"source file not found: {envd.home}/gone"}
     assert not (envd.home / "p").exists()
 
 
@@ -129,8 +129,9 @@ async def test_list_errors(envd):
     """Missing, not a directory and a cycle of links have codes of their own."""
     (envd.home / "f").touch()
     (envd.home / "loop").symlink_to("loop")
-    codes = [(await envd.rpc(FS + "ListDir", {"path": p})).json()["code"] for p in ("none", "f", "loop")]
-    assert codes == ["not_found", "invalid_argument", "failed_precondition"]
+    answers = [(await envd.rpc(FS + "ListDir", {"path": p})).json() for p in ("none", "f", "loop")]
+    assert [answer["code"] for answer in answers] == ["not_found", "invalid_argument", "failed_precondition"]
+    assert "cyclic symlink" in answers[2]["message"]
 
 
 class Watching:

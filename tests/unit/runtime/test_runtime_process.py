@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import os
 import signal
 
@@ -43,6 +44,20 @@ async def test_missing_program_is_exit_127(envd):
     done = await envd.run("no-such-program-anywhere")
     assert done.end["exitCode"] == 127
     assert b"no-such-program-anywhere" in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+async def test_a_spent_sandbox_is_no_bad_request(envd, monkeypatch, number):
+    """No process or memory left for a command is resource_exhausted, not a fault of the request; a terminal alike."""
+
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_spawn", refused)
+    for terminal in ({}, {"pty": {"size": {"cols": 80, "rows": 24}}}):
+        with pytest.raises(envd.StreamError) as caught:
+            await envd.run("/bin/true", **terminal)
+        assert (caught.value.code, os.strerror(number) in caught.value.message) == ("resource_exhausted", True)
 
 
 async def test_script_without_interpreter_line_runs(envd):
