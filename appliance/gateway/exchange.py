@@ -318,7 +318,7 @@ class Exchange:
         self.client.send(
             errors.render(
                 problem,
-                user_agent=request.fields.user_agent,
+                user_agent=b"" if self.kind == "control" else request.fields.user_agent,  # an API has no pages
                 head_only=request.method == b"HEAD",
                 close=not self.keep_alive,
             )

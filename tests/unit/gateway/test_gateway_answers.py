@@ -78,6 +78,16 @@ async def test_browsers_get_a_page(world, address):
     assert "Sandbox Not Found" in page and ID in page
 
 
+async def test_the_control_api_is_json_for_browsers_too(world):
+    """What the gateway says in its place has its form, whoever asks: an SDK in a browser parses it."""
+    await world.start()
+    for head, wanted in (("GET /sandboxes", 503), ("POST /sandboxes", 413)):
+        length = "Content-Length: 999999999999" if wanted == 413 else "Content-Length: 0"
+        status, fields, body = await world.ask(f"{head} HTTP/1.1\nHost: x\n{BROWSER}\n{length}")
+        assert (status, fields["content-type"]) == (wanted, "application/json; charset=utf-8")
+        assert json.loads(body)["code"] == wanted
+
+
 async def test_nothing_listens_is_502_port_not_open(world, address):
     """After the configured number of dials, direct and through the forwarder."""
     world.route(ID, 8000, closed_port(), tunnel_port=closed_port())
