@@ -28,6 +28,10 @@ _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
     b'content-length: 53\r\n\r\n{"code":431,"message":"the request head is too large"}'
 )
+_MALFORMED = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b'content-length: 52\r\n\r\n{"code":400,"message":"the request is not HTTP/1.1"}'
+)
 _TCP_CLOSE = 7
 _LOOK = 0.25
 """Seconds between looks at a connection whose client sends no more."""
@@ -108,6 +112,15 @@ class _Protocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.loop.call_later(_LOOK, self._look)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is told so, in JSON; an answer that has begun is cut instead of being written into."""
+        cycle: Any = self.cycle
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            self.transport.write(_MALFORMED)
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         self._doubt = None
