@@ -23,6 +23,9 @@ INBOX_MAX: Final = 256
 """Messages held for one execution before reading pauses."""
 _RECONNECT_MS: Final = 3
 _RECONNECT_MAX_MS: Final = 200
+_HANDSHAKE_MS: Final = 5000
+"""For a connection that was accepted to be answered; then it is made anew. A kernel that starts may lose one, and
+ZeroMQ's own 30 s would be taken for a kernel that does not answer."""
 
 
 class Message:
@@ -69,6 +72,7 @@ class KernelClient:
         socket.linger = 0
         socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         if kind == zmq.DEALER:
             socket.setsockopt(zmq.IDENTITY, self._session.bsession)
         separator = "-" if connection.transport == "ipc" else ":"

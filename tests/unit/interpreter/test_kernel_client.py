@@ -11,6 +11,7 @@ import zmq
 import zmq.asyncio
 from jupyter_client.session import Session
 
+from appliance.runtime.interpreter import client as client_module
 from appliance.runtime.interpreter.client import KernelClient
 from appliance.runtime.supervise.messages import Connection
 
@@ -44,6 +45,25 @@ def kernel() -> Iterator[ScriptedKernel]:
     scripted = ScriptedKernel()
     yield scripted
     scripted.close()
+
+
+async def test_a_connection_that_is_never_answered_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accepted by a kernel that is not ready and then lost: the client does not wait for it, it connects again."""
+    monkeypatch.setattr(client_module, "_HANDSHAKE_MS", 50)
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(lambda _, writer: accepted.put(writer), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    context = zmq.asyncio.Context()
+    client = KernelClient(context, Connection("tcp", "127.0.0.1", "key", shell_port=port, iopub_port=port))
+    try:
+        async with asyncio.timeout(30):
+            silent = [await accepted.get() for _ in range(4)]
+    finally:
+        await client.close()
+        context.destroy(linger=0)
+        server.close()
+    for writer in silent:
+        writer.close()
 
 
 async def test_an_answer_that_arrives_while_sending_is_heard(kernel: ScriptedKernel) -> None:
