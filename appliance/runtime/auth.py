@@ -32,7 +32,7 @@ def sign(path: str, operation: str, username: str, token: str, expiration: str |
     parts = [path, operation, username, token]
     if expiration is not None:
         parts.append(expiration)
-    digest = hashlib.sha256(":".join(parts).encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256(":".join(parts).encode("utf-8", "surrogateescape")).digest()
     return "v1_" + base64.b64encode(digest).rstrip(b"=").decode()
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mutabl
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
-import msgspec
+from appliance.runtime.text import encode_json
 
 if TYPE_CHECKING:
     from appliance.runtime.intake import Intake
@@ -70,9 +70,10 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """Query parameters; of a repeated one the first counts."""
+        """Query parameters; of a repeated one the first counts. Bytes that are no UTF-8 are kept (``text.py``)."""
         if self._query is None:
-            pairs = parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            text = self.scope["query_string"].decode("latin-1")
+            pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
             self._query = {}
             for key, value in pairs:
                 self._query.setdefault(key, value)
@@ -165,7 +166,7 @@ async def respond(
 
 async def respond_json(send: Send, status: int, value: object, headers: Iterable[Header] = ()) -> None:
     """A complete JSON answer."""
-    await respond(send, status, msgspec.json.encode(value), content_type=b"application/json", headers=headers)
+    await respond(send, status, encode_json(value), content_type=b"application/json", headers=headers)
 
 
 async def respond_error(send: Send, error: HttpError) -> None:

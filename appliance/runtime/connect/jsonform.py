@@ -17,6 +17,7 @@ import msgspec
 
 from appliance.runtime.connect.errors import ConnectError, invalid
 from appliance.runtime.connect.message import Field, Kind, Message, wire_of
+from appliance.runtime.text import encode_json
 
 M = TypeVar("M", bound=Message)
 _decode = msgspec.json.Decoder().decode
@@ -27,7 +28,7 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 def encode(message: Message) -> bytes:
     """``message`` as JSON."""
-    return msgspec.json.encode(message)
+    return encode_json(message)
 
 
 def decode(data: bytes, message: type[M]) -> M:

@@ -41,8 +41,8 @@ def _put(out: bytearray, field: Field, value: Any) -> None:
     elif kind is Kind.STRING_MAP:
         for key, text in value.items():
             entry = bytearray()
-            _bytes(entry, 1, key.encode())
-            _bytes(entry, 2, text.encode())
+            _bytes(entry, 1, key.encode("utf-8", "replace"))
+            _bytes(entry, 2, text.encode("utf-8", "replace"))
             _bytes(out, field.number, entry)
     else:
         _bytes(out, field.number, _to_bytes(kind, value))

@@ -163,7 +163,7 @@ class MultipartParser:
             if len(self._buffer) > _MAX_HEAD:
                 raise HttpError(400, "the head of a multipart part is too large")
             return
-        head = bytes(self._buffer[:end]).decode("utf-8", "replace")
+        head = bytes(self._buffer[:end]).decode("utf-8", "surrogateescape")
         # The line end before the body stays: a body that is empty is followed by the delimiter's own.
         del self._buffer[: end + 4]
         self._state = _State.BODY
