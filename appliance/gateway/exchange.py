@@ -372,6 +372,8 @@ class Exchange:
         """The final head for the client; ``delimited``: it can find the end of the body without our closing."""
         self.responded = True
         self.keep_alive = self.keep_alive and delimited and not decoded and not self._hub.draining
+        if not self.request_done:  # answered early: what is left of the upload is not read, and the client must know
+            self.keep_alive = False
         self._hub.stats.answered(self.kind, head.status)
         if not self.keep_alive:
             connection: bytes | None = b"close"

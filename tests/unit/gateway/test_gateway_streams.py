@@ -199,6 +199,32 @@ async def test_an_early_answer_to_an_upload_arrives(world, address):
     assert await client.rest() == b""
 
 
+@pytest.mark.parametrize("early", [True, False])
+async def test_an_early_answer_says_that_the_connection_ends(world, address, early):
+    """Also when the server would keep it: a client that sends its next request on it would find it closed. An answer
+    to a whole upload keeps it.
+    """
+
+    async def handler(peer):
+        await peer.head()
+        if not early:
+            await peer.exactly(10)
+        await peer.send(b"HTTP/1.1 507 Full\r\nContent-Length: 3\r\n\r\nbig")
+        await peer.rest()
+
+    await world.serve(handler)
+    await world.start(linger_timeout=1.0)
+    client = await world.connect()
+    await client.send(request("POST / HTTP/1.1", address, "Content-Length: 10"))
+    if not early:
+        await client.send(b"x" * 10)
+    status, fields, body = await client.answer()
+    assert (status, body) == (507, b"big")
+    assert fields.get("connection") == ("close" if early else None)
+    if early:
+        assert await client.rest() == b""
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000\r\n", b"Transfer-Encoding: chunked\r\n"])
 async def test_a_server_that_dies_in_the_middle_is_seen(world, address, framing):
     """A truncated answer never looks complete."""
