@@ -10,7 +10,7 @@ from datetime import datetime
 from appliance.api import conditions, kinds
 from appliance.api.conditions import Phase
 from appliance.api.structs import Sandbox, SandboxSet
-from appliance.claims import delivery
+from appliance.claims import delivery, header_rules
 from appliance.claims.abandonment import Abandonment
 from appliance.claims.delivery import Attempt
 from appliance.claims.errors import NoStock, SandboxFailed, TemplateNotFound, UpdateFailed
@@ -95,6 +95,8 @@ class Maker:
         course.stage = "waiting for a new sandbox to become ready"
         try:
             self._sandboxes.observe(sandbox)
+            if request.rules is not None and (own := header_rules.revision(sandbox)):
+                await header_rules.keep_rules(self._cluster, sandbox, own, request.rules)  # its pod comes up with them
             ready = await self._until_ready(sandbox, request)
             if grace:
                 ready = await self._begin_life(ready, request, time.perf_counter() - course.started)

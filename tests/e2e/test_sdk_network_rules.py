@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,46 @@ def test_pauses_and_deaths_keep_the_rules(own: RunningBox) -> None:
             shell(sandbox, "sudo pkill -9 -f '^appliance: runtime'")
         assert keys(sandbox) == [["after"], ["after"]]
         assert SECRET not in shell(sandbox, "env") and "NODE_EXTRA_CA_CERTS" in shell(sandbox, "env")
+
+
+def test_sandboxes_made_on_demand_have_their_rules(own: RunningBox) -> None:
+    """More at once than the pool has: each comes up with its own value."""
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda number: sandbox_with(own, rules=rules(f"value-{number}")), range(4)))
+    try:
+        assert [keys(one) for one in made] == [[[f"value-{n}"], [f"value-{n}"]] for n in range(4)]
+    finally:
+        for one in made:
+            one.kill()
+
+
+MANY = """
+import socket, ssl, threading
+context, barrier, results = ssl.create_default_context(), threading.Barrier(100), []
+def one(number):
+    s = context.wrap_socket(socket.create_connection(("one.test", 443), 20), server_hostname="one.test")
+    s.settimeout(30)
+    barrier.wait(40)
+    s.sendall(b"GET /headers HTTP/1.1\\r\\nHost: one.test\\r\\n\\r\\n")
+    results.append(b"X-Key: " in s.recv(4096))
+    if number % 2:
+        s.close()  # the others are cut off with the process
+threads = [threading.Thread(target=one, args=(n,)) for n in range(100)]
+[t.start() for t in threads]; [t.join() for t in threads]
+print(sum(results))
+"""
+
+
+def test_many_connections_at_once_and_nothing_stays(own: RunningBox) -> None:
+    """A hundred open TLS connections of one sandbox get the header; afterwards the filter has as many descriptors."""
+    with sandbox_with(own) as sandbox:
+        assert keys(sandbox) == BOTH
+        descriptors = Path(f"/proc/{own.filter_pid()}/fd")
+        eventually(lambda: len(list(descriptors.iterdir())) < 40)
+        before = len(list(descriptors.iterdir()))
+        sandbox.files.write("/tmp/many.py", MANY)
+        assert sandbox.commands.run("python3 /tmp/many.py", timeout=90).stdout.strip() == "100"
+        eventually(lambda: len(list(descriptors.iterdir())) <= before)
 
 
 REFUSED = [

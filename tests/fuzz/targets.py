@@ -17,7 +17,7 @@ import h11
 
 from appliance.box import resolver
 from appliance.dns import wire as answers
-from appliance.embedded.filter import heads
+from appliance.embedded.filter import heads, rewriting
 from appliance.gateway import target as routes
 from appliance.gateway.bodies import BodyError, ChunkedBody
 from appliance.gateway.request_head import BadRequest, RequestHead, RequestReader
@@ -381,3 +381,62 @@ def _asked(reader: heads.Inspector, parts: list[bytes]) -> str | None:
     except heads.Refused:
         return ""
     return name
+
+
+@target
+def ruled_request(data: bytes) -> None:
+    """A request that gets a header by a rule is one request to that host, with the framing and header h11 reads."""
+    end = data.find(rewriting.END)
+    if end < 0:
+        return
+    rule = {"X-Key": "secret"}
+    try:
+        sent = rewriting.rewrite(data[: end + 4], "a.test", rule)
+    except heads.Refused:
+        return
+    assert sent.head.endswith(rewriting.END) and sent.head.count(rewriting.END) == 1
+    assert sent.head.replace(b"\r\n", b"").count(b"\n") == sent.head.replace(b"\r\n", b"").count(b"\r") == 0
+    assert rewriting.rewrite(sent.head, "a.test", rule) == sent
+    peer = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    peer.receive_data(sent.head)
+    try:
+        event = peer.next_event()
+    except h11.RemoteProtocolError:
+        return  # each may be stricter than the other
+    if isinstance(event, h11.Request):
+        assert [value for name, value in event.headers if name == b"x-key"] == [b"secret"]
+        (host,) = (value for name, value in event.headers if name == b"host")
+        assert heads.host_name(host.decode().lower()) == "a.test"
+        coded = any(name == b"transfer-encoding" for name, _ in event.headers)
+        assert coded == (sent.length is None)
+        lengths = {int(value) for name, value in event.headers if name == b"content-length"}
+        assert coded or (lengths or {0}) == {sent.length}
+
+
+@target
+def ruled_chunks(data: bytes) -> None:
+    """The end of a chunked body does not depend on how it is cut, and is where h11 finds it."""
+    whole = _followed([data])
+    assert whole == _followed(pieces(data, cuts(data)))
+    if whole is None or not whole[1]:
+        return
+    peer = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    peer.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + data)
+    try:
+        while not isinstance(event := peer.next_event(), h11.EndOfMessage):
+            if event is h11.NEED_DATA:
+                return
+    except h11.RemoteProtocolError:
+        return
+    assert peer.trailing_data[0] == data[whole[0] :]
+
+
+def _followed(parts: list[bytes]) -> tuple[int, bool] | None:
+    """Bytes used, finished; None when the body is refused."""
+    chunks, used = rewriting.Chunks(), 0
+    try:
+        for part in parts:
+            used += chunks.feed(part)
+    except heads.Refused:
+        return None
+    return used, chunks.done

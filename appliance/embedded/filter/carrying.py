@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from ipaddress import IPv4Address
@@ -23,6 +22,7 @@ from appliance.dns.lookup import LookupFailed
 from appliance.embedded.filter.heads import ClientHello, Inspector, Refused
 from appliance.embedded.filter.policies import Policies, Ruling, reachable
 from appliance.embedded.filter.proxying import Proxy, Server
+from appliance.embedded.filter.sides import BUFFER, Far, Reading, is_local, keep_alive, reset
 
 log = logging.getLogger(__name__)
 HEAD_TIMEOUT = 15.0
@@ -33,14 +33,9 @@ DIAL_TIMEOUT = 10.0
 """Seconds to reach one address."""
 MAX_DIALS = 3
 """Addresses of one name that are tried."""
-BUFFER = 64 * 1024
-"""Bytes kept per direction before reading stops, and read at once."""
 PER_SANDBOX = 512
 """Connections of one sandbox at once; one more is reset. With all their buffers full they hold 128 MiB."""
 MAX_CONNECTIONS = 16384
-
-_SCRATCH = memoryview(bytearray(BUFFER))
-"""What is read is copied or written on before the loop reads again."""
 
 Find = Callable[[str], Awaitable[tuple[IPv4Address, ...]]]
 _ORIGINAL_DST, _SOCKADDR_IN = 80, 16
@@ -111,23 +106,7 @@ class Carriers:
                 carrier.abort()
 
 
-class _Reading(asyncio.BufferedProtocol):
-    """Bytes as they come, at most ``BUFFER`` at once."""
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Called by asyncio, and ``buffer_updated`` right after it has read into it."""
-        return _SCRATCH
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Hand on a copy."""
-        self.data_received(bytes(_SCRATCH[:nbytes]))
-
-    def data_received(self, data: bytes) -> None:
-        """What was read."""
-        raise NotImplementedError
-
-
-class Carrier(_Reading):
+class Carrier(Reading):
     """The sandbox's side; ``port`` is where the server is dialled."""
 
     def __init__(self, carriers: Carriers, inspector: Inspector, port: int) -> None:
@@ -368,100 +347,3 @@ class Carrier(_Reading):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-class Far(_Reading):
-    """The server's side of a ``Carrier``."""
-
-    def __init__(self, near: Carrier) -> None:
-        self._near = near
-        self._transport: asyncio.Transport | None = None
-        self.ended = False
-        """The server sends no more."""
-        self.full = False
-        """It does not read fast enough just now."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(BUFFER)
-        keep_alive(self._transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass on."""
-        self._near.write(data)
-
-    def eof_received(self) -> bool:
-        """Pass on; the other direction goes on."""
-        self.ended = True
-        self._near.end()
-        return True
-
-    def pause_writing(self) -> None:
-        """The server does not read: stop reading from the sandbox."""
-        self.full = True
-        self._near.reading(False)
-
-    def resume_writing(self) -> None:
-        """It reads again."""
-        self.full = False
-        self._near.reading(True)
-
-    def reading(self, on: bool) -> None:
-        """Whether the server's bytes are wanted."""
-        if self._transport is not None and not self._transport.is_closing():
-            (self._transport.resume_reading if on else self._transport.pause_reading)()
-
-    def write(self, data: bytes) -> None:
-        """From the sandbox to the server."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def end(self) -> None:
-        """The sandbox sends no more."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
-
-    def close(self) -> None:
-        """Send what is buffered, then close."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def abort(self) -> None:
-        """Reset."""
-        if self._transport is not None:
-            reset(self._transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """A reset is passed on; an orderly end was already."""
-        if exc is not None or not self.ended:
-            self._near.abort()
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """Close with RST, so that the peer sees an error and not the end of an answer."""
-    own = transport.get_extra_info("socket")
-    if own is not None and not transport.is_closing():
-        with suppress(OSError):
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-def keep_alive(transport: asyncio.Transport) -> None:
-    """Find a dead peer within some two minutes, however idle the connection is."""
-    own = transport.get_extra_info("socket")
-    if own.family == socket.AF_UNIX:
-        return
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
-        own.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def is_local(address: IPv4Address) -> bool:
-    """Whether the address is one of this machine's own, on which a sandbox has no business."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((str(address), 9))  # nothing is sent: only the route is looked up
-        except OSError:
-            return False  # unreachable: the dial will say so
-        return bool(probe.getsockname()[0] == str(address))

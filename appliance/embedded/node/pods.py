@@ -223,7 +223,8 @@ class PodWorker:
                 await self._apply_changes()
             except OSError as error:
                 log.error("pod %s/%s: %s", self.spec.namespace, self.spec.name, error)
-                await asyncio.sleep(1.0)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wanted.wait(), 1.0)
                 self._wanted.set()
 
     async def _apply_changes(self) -> None:

@@ -20,6 +20,7 @@ from appliance.embedded.filter.heads import ClientHello, Requests
 from appliance.embedded.filter.minting import Mint
 from appliance.embedded.filter.policies import Policies
 from appliance.embedded.filter.proxying import Proxies
+from appliance.embedded.filter.sides import reset
 
 SANDBOX, HERE = "127.0.0.1", IPv4Address("127.0.0.1")
 OWN, OUTSIDE = new_authority(), new_authority()
@@ -321,7 +322,7 @@ async def test_a_lost_server_is_no_end_of_an_answer() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf")
         await writer.drain()
-        carrying.reset(writer.transport)
+        reset(writer.transport)
 
     async with world(serve) as here:
         reader, writer = await here.connect(tls=False)
