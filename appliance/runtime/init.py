@@ -90,12 +90,11 @@ def _trust(body: _Body, state: RuntimeState, settings: RuntimeSettings) -> None:
     if body.ca_bundle is None or settings.trust_root is None:
         return
     try:
-        trust.install(settings.trust_root, body.ca_bundle)
+        state.trust_env = trust.install(settings.trust_root, body.ca_bundle)
     except ValueError as error:
         raise HttpError(400, f"caBundle: {error}") from None
     except OSError as error:
         raise HttpError(500, f"caBundle: the trust store cannot be written: {error}") from None
-    state.trusts = bool(body.ca_bundle)
 
 
 def _apply(body: _Body, instant: int | None, state: RuntimeState) -> None:

@@ -14,7 +14,6 @@ import msgspec
 
 from appliance.runtime.seal import digest
 from appliance.runtime.settings import RuntimeSettings
-from appliance.runtime.trust import environment as trust_environment
 
 
 class SupervisorChannel(Protocol):
@@ -34,7 +33,7 @@ class _Snapshot(msgspec.Struct):
     last_init: int | None = None
     lifecycle_id: str | None = None
     stopped: list[tuple[int, int]] = msgspec.field(default_factory=list)
-    trusts: bool = False
+    trust_env: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class RuntimeState:
@@ -52,16 +51,15 @@ class RuntimeState:
         self.last_init: int | None = None
         """Nanoseconds since 1970 of the newest ``/init`` that carried a timestamp."""
         self.lifecycle_id: str | None = None
-        self.trusts = False
-        """An authority that ``/init`` brought is in the trust store."""
+        self.trust_env: dict[str, str] = {}
+        """By which programs find an authority that ``/init`` brought (``trust.py``)."""
         self.stopped: list[tuple[int, int]] = []
         """(pid, start time) of the processes that ``/freeze`` stopped and ``/unfreeze`` will continue."""
 
     @property
     def env(self) -> dict[str, str]:
         """Global variables: the system's, then the user's from ``/init``; a fresh dict."""
-        trust = trust_environment() if self.trusts else {}
-        return {**trust, **self.system_env, **self.user_env}
+        return {**self.trust_env, **self.system_env, **self.user_env}
 
     def token_matches(self, presented: str | None) -> bool:
         """Whether ``presented`` is the access token, compared in constant time. False when no token is set."""
@@ -82,7 +80,7 @@ class RuntimeState:
                 last_init=self.last_init,
                 lifecycle_id=self.lifecycle_id,
                 stopped=self.stopped,
-                trusts=self.trusts,
+                trust_env=self.trust_env,
             )
         )
 
@@ -96,4 +94,4 @@ class RuntimeState:
         self.last_init = old.last_init
         self.lifecycle_id = old.lifecycle_id
         self.stopped = old.stopped
-        self.trusts = old.trusts
+        self.trust_env = old.trust_env

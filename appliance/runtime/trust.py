@@ -39,10 +39,13 @@ _LIMIT: Final = "size=16m,mode=755"
 """Of the tmpfs: a store has less than 1 MiB."""
 
 
-def environment() -> dict[str, str]:
-    """For programs that bring authorities of their own: Python's requests and httpx, and Node."""
-    bundle, own = f"/{BUNDLE}", f"/{LOCAL}/{NAME}.crt"
-    return {"REQUESTS_CA_BUNDLE": bundle, "SSL_CERT_FILE": bundle, "NODE_EXTRA_CA_CERTS": own}
+def _environment(*, whole: bool) -> dict[str, str]:
+    """For programs that bring authorities of their own: Node adds one, Python's requests and httpx replace all.
+
+    ``whole``: the bundle has more than ours, so that it can take the place of theirs.
+    """
+    bundle, own = f"/{BUNDLE}", {"NODE_EXTRA_CA_CERTS": f"/{LOCAL}/{NAME}.crt"}
+    return {**own, "REQUESTS_CA_BUNDLE": bundle, "SSL_CERT_FILE": bundle} if whole else own
 
 
 def certificates(bundle: str) -> list[str]:
@@ -55,16 +58,17 @@ def certificates(bundle: str) -> list[str]:
     return found
 
 
-def install(root: Path, bundle: str) -> None:
+def install(root: Path, bundle: str) -> dict[str, str]:
     """Trust these certificates, and no longer those of an earlier call; an empty text only ends that.
 
-    Raises ``ValueError`` for what is no PEM, ``OSError`` when it cannot be written.
+    Returns the variables by which programs find them. Raises ``ValueError`` for what is no PEM, ``OSError`` when it
+    cannot be written.
     """
     new = certificates(bundle) if bundle else []
     local, certs = root / LOCAL / f"{NAME}.crt", root / CERTS
     old = _PEM.findall(local.read_text()) if local.exists() else []
     if not new and not old:
-        return
+        return {}
     certs.mkdir(parents=True, exist_ok=True)
     added: list[str] = []
     if new and root == Path("/") and _move_to_memory(certs):
@@ -76,13 +80,17 @@ def install(root: Path, bundle: str) -> None:
         _link(certs, local, new[0])
     else:
         local.unlink()
+    whole = False
     for path in _bundles(root):
-        _rewrite(path, old, new, added)
+        whole |= _rewrite(path, old, new, added)
+    return _environment(whole=whole) if new else {}
 
 
 def _bundles(root: Path) -> Iterator[Path]:
-    """Each once, though some are links to others."""
+    """Each once, though some are links to others; the usual one first, made of another where it is missing."""
     seen = set()
+    if not (root / BUNDLE).exists() and (other := next((one for one in _OTHERS if (root / one).exists()), None)):
+        _put(root / BUNDLE, (root / other).read_text())
     for name in (BUNDLE, *_OTHERS):
         path = root / name
         if name != BUNDLE and not path.exists():
@@ -103,13 +111,15 @@ def _added(own: Path) -> list[str]:
     return found
 
 
-def _rewrite(path: Path, old: list[str], new: list[str], added: list[str]) -> None:
+def _rewrite(path: Path, old: list[str], new: list[str], added: list[str]) -> bool:
+    """Whether there are other authorities in it."""
     text = path.read_text() if path.exists() else ""
     for one in (*old, *new):
         text = text.replace(f"{one}\n", "")
     if text and not text.endswith("\n"):
         text += "\n"
     _put(path, text + "".join(f"{one}\n" for one in (*(one for one in added if one not in text), *new)))
+    return "BEGIN CERTIFICATE" in text
 
 
 def _put(path: Path, text: str) -> None:

@@ -21,12 +21,15 @@ from kubectl import Kubectl
 from outside import outside
 from waiting import eventually
 
+from appliance.claims.authority import new_authority
+
 pytestmark = [pytest.mark.box, pytest.mark.kubectl, pytest.mark.timeout(300)]
 ONE, TWO, DNS = "198.51.100.10", "203.0.113.20", "198.51.100.53"
 NAMES = {"one.test": ONE, "two.test": TWO, "bad.test": TWO}
 TEMPLATE = "code-interpreter"
 NOTHING_ELSE = ["0.0.0.0/0"]
 SECRET = "a-value-that-nobody-sees"
+MINE = new_authority().certificate
 
 
 @pytest.fixture(scope="module")
@@ -221,13 +224,17 @@ def test_updates_replace_and_clear_and_values_stay_in_their_secret(own: RunningB
 
 
 def test_pauses_and_deaths_keep_the_rules(own: RunningBox) -> None:
-    """A pause with memory and without, the runtime, the agent and the filter killed -9."""
+    """A pause with memory and without, the runtime, the agent and the filter killed -9; added authorities stay too."""
     with sandbox_with(own) as sandbox:
         assert keys(sandbox) == BOTH
+        bundle, mine = "/etc/ssl/certs/ca-certificates.crt", "/usr/local/share/ca-certificates/mine.crt"
+        sandbox.files.write("/tmp/mine", MINE)
+        shell(sandbox, f"sudo cp /tmp/mine {mine} && sudo update-ca-certificates")
         for keep_memory in (True, False):  # without it the sandbox boots anew, from its files
             sandbox.pause(keep_memory=keep_memory)
             sandbox.connect(timeout=120)
             assert keys(sandbox) == BOTH
+            assert MINE in sandbox.files.read(bundle)
         slow = lasting(sandbox)
         agent = own.role_pid("node")
         os.kill(agent, signal.SIGKILL)

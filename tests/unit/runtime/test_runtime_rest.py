@@ -68,7 +68,7 @@ async def test_init_brings_an_authority(tmp_path):
         assert refused.status_code == 400 and "caBundle" in refused.text and state.user_env == {}
         await http.post("/init", json={"caBundle": certificate, "envVars": {"SSL_CERT_FILE": "/mine"}})
         await http.post("/init", json={})
-        assert bundle.read_text() == certificate
+        assert bundle.read_text() == certificate and "REQUESTS_CA_BUNDLE" not in state.env
         restored = RuntimeState(settings)
         restored.restore(state.snapshot())
         for one in (state, restored):

@@ -55,8 +55,19 @@ def test_an_authority_comes_is_replaced_and_goes(root: Path) -> None:
     assert sorted(one.name for one in (root / "etc/ssl/certs").iterdir()) == ["ca-certificates.crt"]
 
 
+def test_programs_are_pointed_at_a_bundle_that_has_more_than_ours(root: Path) -> None:
+    """Node adds ours to its own; others would have nothing else, where an image brings no authorities at all."""
+    node = {"NODE_EXTRA_CA_CERTS": "/usr/local/share/ca-certificates/e2b-ca.crt"}
+    usual = "/etc/ssl/certs/ca-certificates.crt"
+    assert trust.install(root, A) == {**node, "SSL_CERT_FILE": usual, "REQUESTS_CA_BUNDLE": usual}
+    assert trust.install(root, "") == trust.install(root, "") == {}
+    (root / "etc/ssl/certs/ca-certificates.crt").unlink()
+    assert trust.install(root, A) == trust.install(root, B) == node
+    assert bundle(root) == B
+
+
 def test_other_distributions_bundles_get_it_too(root: Path) -> None:
-    """A file of its own is added to, a link to the usual bundle is no second one, and a missing bundle is made."""
+    """A file of its own is added to, a link to the usual bundle is no second one; a missing one is made of another."""
     redhat = root / "etc/pki/tls/certs/ca-bundle.crt"
     redhat.parent.mkdir(parents=True)
     redhat.write_text(OTHER.rstrip("\n"))
@@ -66,7 +77,7 @@ def test_other_distributions_bundles_get_it_too(root: Path) -> None:
     assert (root / "etc/ssl/cert.pem").is_symlink()
     (root / "etc/ssl/certs/ca-certificates.crt").unlink()
     trust.install(root, B)
-    assert bundle(root) == B
+    assert bundle(root) == redhat.read_text() == OTHER + B
 
 
 @pytest.mark.parametrize("text", ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", A[:300]])
