@@ -26,11 +26,11 @@ pack() {
     rm "$work/layer.tar"
 }
 
-# with_libraries ROOT TARGET PROGRAM…: copy programs of ROOT and the libraries they need to TARGET.
+# with_libraries ROOT TARGET FILE…: copy programs and plugins of ROOT and the libraries they need to TARGET.
 with_libraries() {
     local root=$1 target=$2 path
     shift 2
-    for path in "$@" $(chroot "$root" ldd "$@" | grep -oE '/lib[^ )]+' | sort -u); do
+    for path in "$@" $(chroot "$root" ldd "$@" | grep -oE '/lib[^ )]+' | grep -v ':$' | sort -u); do
         mkdir -p "$target$(dirname "$path")"
         cp --dereference "$root$path" "$target$path"
     done
@@ -39,13 +39,13 @@ with_libraries() {
 # The images of the static pods, of kube-proxy, of DNS and of the pause container; `names` is what else the first one is called.
 pod_images() { # ROOT
     local root=$1 images=$1/kind/images tools=$work/tools name
-    mkdir -p "$images" "$tools"/{usr/local/bin,usr/sbin,usr/lib/x86_64-linux-gnu,tmp,etc} "$work"/{dns,pause}
+    mkdir -p "$images" "$tools"/{usr/local/bin,usr/sbin,tmp,etc} "$work"/{dns,pause}
     for name in etcd "${KUBERNETES[@]}"; do cp "$assets/$name" "$tools/usr/local/bin/"; done
-    with_libraries "$root" "$tools" /usr/sbin/nft /usr/sbin/xtables-nft-multi
+    with_libraries "$root" "$tools" /usr/sbin/nft /usr/sbin/xtables-nft-multi \
+        $(cd "$root" && find usr/lib/*/xtables -name '*.so' -printf '/%p ')
     for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
         ln -s xtables-nft-multi "$tools/usr/sbin/$name"
     done
-    cp -r "$root/usr/lib/x86_64-linux-gnu/xtables" "$tools/usr/lib/x86_64-linux-gnu/"
     pack "$REGISTRY/etcd:$ETCD" "$tools" "$images/kubernetes.tar" '{"Env": ["PATH=/usr/local/bin:/usr/sbin:/usr/bin"]}'
     for name in "${KUBERNETES[@]}"; do echo "$REGISTRY/$name:$VERSION"; done >"$images/names"
     cp "$coredns" "$work/dns/coredns"
@@ -61,10 +61,9 @@ settings() { # ROOT
         sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/images/base/files
     [ -d "$files" ] || die "kind's module has no images/base/files"
     cp -r --no-preserve=mode,ownership "$files"/{etc,kind,usr} "$root/"
-    chmod 755 "$root/usr/local/bin"/* "$root/kind/bin"/*
     echo "$VERSION" >"$root/kind/version"
     cp -r "$HERE/node"/* "$root/"
-    chmod 755 "$root/kind/bin/import-images"
+    chmod 755 "$root/kind/bin"/* "$root/usr/local/bin"/*
     mkdir -p "$root"/{opt/cni/bin,etc/kubernetes/manifests,lib/modules}
     mv "$root/usr/lib/cni"/{bridge,host-local,loopback,portmap} "$root/opt/cni/bin/"
     rm -r "$root/usr/lib/cni"
@@ -78,7 +77,7 @@ settings() { # ROOT
         "$units"/sockets.target.wants/*{udev,initctl}* "$units/sysinit.target.wants/systemd-tmpfiles-setup.service"
     rm -f "$root"/usr/lib/sysctl.d/* # the whole machine's settings are not a node's to change
     echo ReadKMsg=no >>"$root/etc/systemd/journald.conf"
-    chroot "$root" systemctl enable containerd.service kubelet.service kubelet.path undo-mount-hacks.service >/dev/null 2>&1
+    chroot "$root" systemctl enable containerd.service kubelet.service undo-mount-hacks.service >/dev/null 2>&1
     chroot "$root" systemctl mask systemd-binfmt.service systemd-udevd.service getty.target console-getty.service >/dev/null 2>&1
     chroot "$root" systemctl set-default multi-user.target >/dev/null 2>&1
 }

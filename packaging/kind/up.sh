@@ -51,7 +51,7 @@ if ! kind get clusters 2>/dev/null | grep -qx "$NAME"; then
         loaded=$(docker load --quiet --input "$image")
         image=${loaded#Loaded image: }
     fi
-    kind create cluster --name "$NAME" --wait 120s ${image:+--image "$image"}
+    kind create cluster --name "$NAME" --config "$ROOT/packaging/kind/cluster.yaml" --wait 120s ${image:+--image "$image"}
 fi
 kind export kubeconfig --name "$NAME" --kubeconfig "$KUBECONFIG"
 for archive in "$work/appliance.tar" ${sandbox:+"$sandbox"}; do kind load image-archive "$archive" --name "$NAME"; done

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from e2b_code_interpreter import Sandbox
-from realnode.cluster import RealNode
 from realnode.configs import PAUSE_IMAGE
 from realnode.roles import Cloud, seed
 
@@ -43,7 +42,7 @@ def condition(found: Json, kind: str) -> Json:
 
 
 @pytest.fixture
-def stopping(cloud: Cloud, node: RealNode) -> Iterator[str]:
+def stopping(cloud: Cloud) -> Iterator[str]:
     """A pool of one, with a volume of its own on this node, whose sandboxes are stopped when paused."""
     name = "stopping"
     volume = {

@@ -1,7 +1,7 @@
 """The seed on a real cluster: its SandboxSet as written, its programs with the unmodified SDKs.
 
-The programs run inside the node's network and reach the managers through their Service's cluster address, as a pod
-would; two manager replicas answer.
+On a node made here the programs run in its network and reach the managers through their Service's cluster address, as
+a pod would; two manager replicas answer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from e2b_code_interpreter import Sandbox
-from realnode.cluster import RealNode
 from realnode.roles import Cloud
 
 from appliance.api import labels
@@ -23,11 +22,11 @@ E2E = Path(__file__).parents[1] / "e2e"
 PROGRAM = E2E / "seed" / "sdk_program.py"
 
 
-def test_every_program_of_the_seed_runs_unmodified(cloud: Cloud, node: RealNode) -> None:
+def test_every_program_of_the_seed_runs_unmodified(cloud: Cloud) -> None:
     """§2.1.1 to §2.1.5 run to their end through the Service of two managers and print what the document says."""
     ready = cloud.get("deploy", "sandbox-manager", "-n", labels.SYSTEM_NAMESPACE)["status"]["readyReplicas"]
     assert ready == 2
-    done = node.run(sys.executable, str(PROGRAM), env=cloud.env(inside=True), timeout=400)
+    done = cloud.cluster.run(sys.executable, str(PROGRAM), env=cloud.env(inside=True), timeout=400)
     assert done.returncode == 0, f"{done.stderr}\n{cloud.picture()}"
     lines = done.stdout.splitlines()
     assert lines[0].startswith("sandbox id: i")
@@ -38,7 +37,7 @@ def test_every_program_of_the_seed_runs_unmodified(cloud: Cloud, node: RealNode)
 
 
 @pytest.mark.parametrize("program", ["sdk", "interpreter"])
-def test_the_javascript_sdks_run_unmodified(cloud: Cloud, node: RealNode, tmp_path: Path, program: str) -> None:
+def test_the_javascript_sdks_run_unmodified(cloud: Cloud, tmp_path: Path, program: str) -> None:
     """A whole life through ``e2b`` and ``@e2b/code-interpreter``: every assertion of the program holds."""
     modules = os.environ.get("APPLIANCE_TEST_JS")
     if modules is None:
@@ -46,7 +45,7 @@ def test_the_javascript_sdks_run_unmodified(cloud: Cloud, node: RealNode, tmp_pa
     (tmp_path / "node_modules").symlink_to(Path(modules) / "node_modules")
     script = shutil.copy(E2E / "js" / f"{program}.mjs", tmp_path)
     env = {**cloud.env(inside=True), "APPLIANCE_TEST_NO_EGRESS": "1"}
-    done = node.run("node", str(script), env=env, timeout=300)
+    done = cloud.cluster.run("node", str(script), env=env, timeout=300)
     assert (done.returncode, done.stdout) == (0, "ok\n"), f"{done.stderr}\n{cloud.picture()}"
 
 

@@ -9,7 +9,6 @@ import pytest
 from e2b import Sandbox
 from e2b.exceptions import SandboxException
 from realnode import images
-from realnode.cluster import RealNode
 from realnode.configs import PAUSE_IMAGE
 from realnode.roles import Cloud
 
@@ -20,10 +19,12 @@ IMAGE = "e2b.agents.kruise.io/image"
 
 
 @pytest.fixture
-def colours(node: RealNode) -> None:
-    """Two images that the node can pull."""
-    for name in (RED, BLUE):
-        node.shelve(images.busybox(name, ("/bin/sleep", "86400")))
+def colours(cloud: Cloud) -> None:
+    """Two images that the node can pull, or has."""
+    if cloud.cluster.shelve is None:
+        pytest.skip("brings images of its own to the nodes, which --cluster=existing leaves to others")
+    for name, seconds in ((RED, "86400"), (BLUE, "86401")):  # two images, not one of two names
+        cloud.cluster.shelve(images.busybox(name, ("/bin/sleep", seconds)))
 
 
 def condition(found: Json, kind: str) -> tuple[str, str, str]:
@@ -61,7 +62,7 @@ def edit(cloud: Cloud, name: str, namespace: str, field: str, value: Any) -> Non
     cloud.until(done, f"{name} has {field} {value}", 150)
 
 
-def test_create_with_another_image(sdk: Cloud, node: RealNode, colours: None) -> None:
+def test_create_with_another_image(sdk: Cloud, colours: None) -> None:
     """The program of seed §2.2.1 with another image: the pool's pod stays and its container runs that image."""
     sdk.await_pool("code-interpreter", 1)  # one that is made for its claim has the image from the beginning
     sbx = Sandbox.create(template="code-interpreter", timeout=300, metadata={IMAGE: RED}, request_timeout=120)
@@ -79,7 +80,7 @@ def test_create_with_another_image(sdk: Cloud, node: RealNode, colours: None) ->
         sbx.kill()
 
 
-def test_create_with_an_image_that_cannot_be_pulled(sdk: Cloud, node: RealNode) -> None:
+def test_create_with_an_image_that_cannot_be_pulled(sdk: Cloud) -> None:
     """The answer is the pull error with the image's name, and no sandbox is left."""
     with pytest.raises(SandboxException) as failed:
         metadata = {IMAGE: "docker.io/colours/none:1"}
@@ -88,7 +89,7 @@ def test_create_with_an_image_that_cannot_be_pulled(sdk: Cloud, node: RealNode) 
     sdk.until(lambda: "colours/none" not in sdk.kubectl("get", "sbx,pods", "-A", "-o", "json"), "nothing is left", 60)
 
 
-def test_image_and_resources_again_and_again(cloud: Cloud, namespace: str, node: RealNode, colours: None) -> None:
+def test_image_and_resources_again_and_again(cloud: Cloud, namespace: str, colours: None) -> None:
     """Cpu and memory up and down and two images on one pod; resources alone restart nothing.
 
     Less memory is asked for before the images: this kubelet then counts the stopped container of the same name too, for
@@ -113,7 +114,7 @@ def test_image_and_resources_again_and_again(cloud: Cloud, namespace: str, node:
     assert "colours/blue" in after["status"]["containerStatuses"][0]["image"]
 
 
-def test_a_roll_out_recreates_pods(cloud: Cloud, namespace: str, node: RealNode, colours: None) -> None:
+def test_a_roll_out_recreates_pods(cloud: Cloud, namespace: str, colours: None) -> None:
     """SandboxUpdateOps gives two sandboxes new pods of the new image, one after the other."""
     before = {running(cloud, name, namespace)["metadata"]["uid"] for name in ("a", "b")}
     operation = {

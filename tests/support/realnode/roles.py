@@ -11,7 +11,7 @@ import json
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,8 +41,17 @@ class Cluster(Protocol):
     def kubectl_program(self) -> str:
         """A kubectl that fits."""
 
+    @property
+    def shelve(self) -> Callable[[Path], None] | None:
+        """Brings the image of an archive to where its pods find it; None where that is not ours to do."""
+
     def relay(self, name: str, host: str, port: int) -> str:
-        """A loopback address that leads to a Service."""
+        """An address on this machine that leads to a Service."""
+
+    def run(
+        self, *words: str, env: Mapping[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program where ``Cloud.service`` can be reached."""
 
 
 @dataclass
@@ -52,12 +61,12 @@ class Cloud:
     cluster: Cluster
     api_key: str
     address: str
-    """Loopback address of the managers' Service."""
+    """Address of the managers' Service on this machine."""
     service: str
-    """The Service's address inside the cluster."""
+    """The Service's address where the cluster's ``run`` runs programs: inside, if it can."""
 
     def env(self, *, inside: bool = False) -> dict[str, str]:
-        """What SDKs need; ``inside``: for programs that run in the node's network (``RealNode.run``)."""
+        """What SDKs need; ``inside``: for programs that the cluster's ``run`` runs."""
         url = f"http://{self.service if inside else self.address}"
         return {"E2B_API_URL": url, "E2B_SANDBOX_URL": url, "E2B_API_KEY": self.api_key}
 
