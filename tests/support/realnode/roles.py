@@ -11,6 +11,7 @@ import json
 import subprocess
 import time
 import urllib.request
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,13 +164,20 @@ def attach(root: Path) -> Cloud:
 
 def install(cluster: Cluster, *, image: str = images.APPLIANCE, **values: Any) -> Cloud:
     """Apply the manifests and wait for every replica. The images are there already."""
-    cloud = Cloud(cluster, new_api_key(), "", "")
+    cloud = Cloud(cluster, "", "", "")
+    cloud.api_key = _first_key(cloud) or new_api_key()
     cloud.apply(*manifests(parse({"image": image, "createNamespace": True, "apiKey": cloud.api_key, **values})))
     cloud.rollout()
     address = cloud.get("-n", labels.SYSTEM_NAMESPACE, "service", MANAGER)["spec"]["clusterIP"]
     cloud.service = f"{address}:80"
     cloud.address = cluster.relay("manager", address, 80)
     return cloud
+
+
+def _first_key(cloud: Cloud) -> str | None:
+    """The key of an installation that is there already: its managers keep the one they began with."""
+    found = cloud.find("secret", "appliance-api-key", "-n", labels.SYSTEM_NAMESPACE)
+    return None if found is None else b64decode(found["data"]["api-key"]).decode()
 
 
 def seed(replicas: int, **changes: Any) -> dict[str, Any]:
