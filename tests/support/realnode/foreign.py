@@ -22,6 +22,7 @@ import yaml
 from appliance.api import labels
 from appliance.install.rbac import MANAGER
 from realnode import images, roles
+from realnode.forward import Forward
 from realnode.roles import Cloud
 
 OUTSIDE = "outside"
@@ -38,7 +39,7 @@ class Foreign:
         self.kubeconfig = kubeconfig
         self.kubectl_program = kubectl
         self.shelve: Callable[[Path], None] | None = None
-        self._forwards: list[subprocess.Popen[str]] = []
+        self._forwards: list[Forward] = []
 
     def kubectl(self, *words: str, stdin: str | None = None) -> str:
         """What a kubectl command prints that must succeed."""
@@ -47,15 +48,9 @@ class Foreign:
 
     def relay(self, name: str, host: str, port: int) -> str:
         """A loopback address that leads to the managers' Service; ``host`` is not needed."""
-        process = subprocess.Popen(
-            [self.kubectl_program, "--kubeconfig", str(self.kubeconfig), "-n", labels.SYSTEM_NAMESPACE, "port-forward",
-             f"service/{MANAGER}", f":{port}"],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self._forwards.append(process)
-        assert process.stdout is not None
-        line = process.stdout.readline()  # Forwarding from 127.0.0.1:PORT -> 8080
-        return line.split()[2]
+        command = [self.kubectl_program, "--kubeconfig", str(self.kubeconfig), "-n", labels.SYSTEM_NAMESPACE]
+        self._forwards.append(Forward([*command, "port-forward", f"service/{MANAGER}", f":{port}"]))
+        return self._forwards[-1].address
 
     def run(self, *words: str, env: Mapping[str, str] | None = None, timeout: float = 120
             ) -> subprocess.CompletedProcess[str]:  # fmt: skip
@@ -65,11 +60,8 @@ class Foreign:
 
     def close(self) -> None:
         """End the forwards."""
-        for process in self._forwards:
-            process.terminate()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+        for forward in self._forwards:
+            forward.close()
 
 
 class Kind(Foreign):
