@@ -8,13 +8,24 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 die() { echo "private: $*" >&2; exit 1; }
 
+# covered DIRECTORY: what is written there from now on is not written to the machine.
+covered() {
+    local upper=$directory/covered$1
+    mkdir -p "$upper"/{new,work}
+    mount -t overlay -o "lowerdir=$1,upperdir=$upper/new,workdir=$upper/work" overlay "$1"
+}
+
 # Inside the namespaces, as pid 1 of them.
 inside() { # DIR DOCKERD ISOLATED VOLATILE COMMAND…
     local directory=$1 dockerd=$2 isolated=$3 volatile=$4 network=()
     shift 4
-    mkdir -p "$directory"/{etc,work,root}
+    mkdir -p "$directory/root"
     [ -z "$volatile" ] || mount -t tmpfs tmpfs "$directory/root"
-    mount -t overlay -o "lowerdir=/etc,upperdir=$directory/etc,workdir=$directory/work" overlay /etc # for its key
+    covered /etc # for the engine's key
+    if [ ! -d /lib/modules ]; then
+        covered "$(realpath /lib)"
+        mkdir /lib/modules # kind's nodes have it mounted, and Docker would make it
+    fi
     mount -t tmpfs tmpfs /run
     ip link set lo up
     [ -z "$isolated" ] || network=(--bridge=none --iptables=false --ip6tables=false)
@@ -47,8 +58,7 @@ done
 dockerd=$("$HERE/../docker-engine.sh")
 export PATH="$PATH:/usr/sbin:/sbin:$(dirname "$(dirname "$dockerd")")/bin"
 
-made='' modules=''
-[ -d /lib/modules ] || modules=1 # kind's nodes have it mounted, and Docker makes what is missing
+made=''
 [ -n "$directory" ] || made=$(mktemp -d "${TMPDIR:-/tmp}/docker-XXXXXX")
 directory=$(realpath "${directory:-$made}")
 export DOCKER_HOST="unix://$directory/sock"
@@ -66,7 +76,6 @@ clean() {
         done
     done
     [ -z "$made" ] || rm -rf "$made"
-    [ -z "$modules" ] || rmdir /lib/modules 2>/dev/null || :
 }
 trap clean EXIT
 trap 'exit 130' INT

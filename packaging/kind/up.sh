@@ -74,7 +74,7 @@ done
 say "== a cell"
 kubectl -n sandbox-system port-forward service/sandbox-manager :80 >"$work/forward" &
 forward=$!
-until grep -q 'Forwarding from' "$work/forward"; do kill -0 "$forward" || die "port-forward ended"; sleep 0.2; done
+until grep -qs 'Forwarding from' "$work/forward"; do kill -0 "$forward" || die "port-forward ended"; sleep 0.2; done
 port=$(sed -n 's/.*127.0.0.1:\([0-9]*\).*/\1/p' "$work/forward" | head -1)
 key=$(kubectl -n sandbox-system get secret appliance-api-key -o 'jsonpath={.data.api-key}' | base64 -d)
 locked_venv "$ROOT/.venv-test" "$ROOT/packaging/requirements-test.lock"
