@@ -1,8 +1,8 @@
 """Clusters that were not made by ``RealNode``: kind, and whatever ``KUBECONFIG`` names.
 
-kind needs Docker and the programs ``kind`` and ``docker``: the images are loaded into it from the same archives, and
-its nodes may be of another image than kind's own (``APPLIANCE_TEST_KIND_NODE``, an archive or a name). For an existing
-cluster the images have to be where its nodes find them, and ours is named by ``APPLIANCE_TEST_IMAGE_NAME``.
+kind needs the programs ``kind`` (or ``APPLIANCE_TEST_KIND``) and ``docker``: the images are loaded into it from the
+same archives, and its nodes may be of another image than kind's own (``APPLIANCE_TEST_KIND_NODE``, an archive or a
+name). For an existing cluster the images are where its nodes find them; ``APPLIANCE_TEST_IMAGE_NAME`` names ours.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class Foreign:
 class Kind(Foreign):
     """A kind cluster: a node's address is reached from the machine, and archives are loaded."""
 
-    def __init__(self, kubeconfig: Path, kubectl: str, name: str) -> None:
+    def __init__(self, kubeconfig: Path, kubectl: str, kind: str, name: str) -> None:
         super().__init__(kubeconfig, kubectl)
-        self._name = name
+        self._kind, self._name = kind, name
         self.shelve = self.load
 
     def relay(self, name: str, host: str, port: int) -> str:
@@ -90,7 +90,7 @@ class Kind(Foreign):
 
     def load(self, archive: Path) -> None:
         """Bring an archive's image to every node."""
-        subprocess.run(["kind", "load", "image-archive", str(archive), "--name", self._name], check=True)
+        subprocess.run([self._kind, "load", "image-archive", str(archive), "--name", self._name], check=True)
 
 
 def missing(kind: str) -> str | None:
@@ -99,8 +99,13 @@ def missing(kind: str) -> str | None:
         needed = ("KUBECONFIG", "APPLIANCE_TEST_IMAGE_NAME")
         unset = [name for name in needed if not os.environ.get(name)]
         return f"{' and '.join(unset)} must be set for --cluster=existing" if unset else None
-    absent = [name for name in ("kind", "docker") if shutil.which(name) is None]
-    return f"--cluster=kind needs {', '.join(absent)}: https://kind.sigs.k8s.io" if absent else None
+    if shutil.which("docker") is None:
+        return "--cluster=kind needs docker (packaging/kind/private.sh runs an engine of its own)"
+    return None if _program() else "--cluster=kind needs kind, in PATH or named by APPLIANCE_TEST_KIND"
+
+
+def _program() -> str | None:
+    return os.environ.get("APPLIANCE_TEST_KIND") or shutil.which("kind")
 
 
 @contextlib.contextmanager
@@ -119,8 +124,9 @@ def installed(kind: str, work: Path) -> Iterator[Cloud]:
 
 
 def _kind(stack: contextlib.ExitStack, work: Path, kubectl: str) -> Kind:
+    kind = _program() or "kind"
     name, kubeconfig = f"appliance-{secrets.token_hex(3)}", work / "kubeconfig"
-    words = ["kind", "create", "cluster", "--name", name, "--kubeconfig", str(kubeconfig), "--wait", "120s"]
+    words = [kind, "create", "cluster", "--name", name, "--kubeconfig", str(kubeconfig), "--wait", "120s"]
     words += ["--config", str(images.ROOT / "packaging" / "kind" / "cluster.yaml")]
     if image := os.environ.get("APPLIANCE_TEST_KIND_NODE"):
         if Path(image).is_file():
@@ -128,9 +134,9 @@ def _kind(stack: contextlib.ExitStack, work: Path, kubectl: str) -> Kind:
             said = subprocess.run(load, stdout=subprocess.PIPE, text=True, check=True).stdout
             image = said.strip().removeprefix("Loaded image: ")
         words += ["--image", image]
-    stack.callback(subprocess.run, ["kind", "delete", "cluster", "--name", name], check=False)
+    stack.callback(subprocess.run, [kind, "delete", "cluster", "--name", name], check=False)
     subprocess.run(words, check=True)
-    cluster = Kind(kubeconfig, kubectl, name)
+    cluster = Kind(kubeconfig, kubectl, kind, name)
     _enlarge(cluster, f"{name}-control-plane")
     cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(_policy("images-are-here", _PRESENT)))
     for archive in (images.appliance(work / "appliance.tar"), images.sandbox(), images.busybox()):
