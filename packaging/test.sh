@@ -4,7 +4,7 @@
 #   packaging/test.sh            everything that runs here within 15 minutes on a new machine
 #   packaging/test.sh --all      the same, the contract tests and claims at scale against a real etcd and kube-apiserver, the roles as
 #                                pods on a real node, every pinned client release against a box, Helm, Debian roots; the Kubernetes
-#                                programs and Helm are built first (about 20 minutes, once; KUBEBUILDER_ASSETS with the programs saves
+#                                programs and Helm are built first (about 25 minutes, once; KUBEBUILDER_ASSETS with the programs saves
 #                                most of that)
 #   packaging/test.sh --fast     lint, types, contracts and unit tests only
 set -euo pipefail

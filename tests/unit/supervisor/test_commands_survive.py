@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import getpass
 import json
 import os
@@ -63,7 +64,11 @@ class Envd:
     def held(self) -> int:
         """How many commands the supervisor holds: each has one pidfd."""
         directory = f"/proc/{self.sandbox.process.pid}/fd"
-        return [os.readlink(f"{directory}/{name}") for name in os.listdir(directory)].count("anon_inode:[pidfd]")
+        count = 0
+        for name in os.listdir(directory):
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                count += os.readlink(f"{directory}/{name}") == "anon_inode:[pidfd]"
+        return count
 
     def kill_server(self, *others: int) -> None:
         """kill -9 of the server, then of commands, and wait for the next server."""
