@@ -40,6 +40,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "claims": ("4",),
     "sandbox": ("3", "E", "enter"),
     "usage": ("3", "E", "m", "~12"),
+    "shell": ("3", "E", "s", "~3", *"top", "enter", "~5"),
     "scale": ("2", "s", "9"),
     "kill": ("3", "ctrl+d"),
 }
@@ -105,7 +106,7 @@ async def shoot(box: RunningBox, out: Path) -> None:
             (out / f"{name}.svg").write_text(picture(deck.export_screenshot(title=f"flight deck: {name}")))
             print(f"{name}: {out / name}.svg")
             while len(deck.screen_stack) > 1:
-                await pilot.press("escape")
+                await pilot.press("ctrl+right_square_bracket" if name == "shell" else "escape")
                 await pilot.pause(0.2)
         stop.set()
         await asyncio.to_thread(lambda: [one.join(60) for one in users])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -51,8 +51,6 @@ ACCESS_PERIOD = 300.0
 """Seconds between two looks at what is allowed."""
 FLASH = 6.0
 """Seconds a message stays."""
-NO_SHELL = "a shell takes over a terminal, and a browser is none: run appliance --role=tui in a terminal"
-"""Why ``s`` does nothing with --web."""
 
 log = logging.getLogger(__name__)
 
@@ -207,8 +205,7 @@ class Deck(App[None]):
     def show_help(self, screen: DeckScreen) -> None:
         """The help of a screen."""
         columns: tuple[Column[Any], ...] = screen.live.columns if isinstance(screen, ListScreen) else ()
-        refused = self.refused | ({"shell": NO_SHELL} if self.is_web else {})
-        made = partial(help_lines, screen.offers, columns, refused, self.configuration.keys)
+        made = partial(help_lines, screen.offers, columns, self.refused, self.configuration.keys)
         self.push_screen(PageScreen("help", lambda now: made(self.size.width - 1)))  # less the scroll bar
 
     # Reading ------------------------------------------------------------------------------------------------------
@@ -246,21 +243,31 @@ class Deck(App[None]):
         if cluster is not None:
             self.push_screen(LogScreen(f"{key[1]} log", partial(reads.follow_log, cluster, key)))
 
-    async def shell(self, key: Key) -> None:
-        """A shell in a sandbox, on this very terminal; the deck comes back when it ends."""
-        from tui.act.inside import shell
+    def shell(self, key: Key) -> None:
+        """A shell in a sandbox, on a screen of its own until it ends."""
+        from tui.screens.shell import ShellScreen
 
-        if self.is_web:
-            if isinstance(self.screen, DeckScreen):
-                self.screen.flash(NO_SHELL, "warn")
-            return
-        await self._inside(shell, key)
+        cluster = self.source.cluster
+        if cluster is None:
+            self._say("not connected")
+        else:
+            self.push_screen(ShellScreen(cluster, key))
 
-    async def _inside(self, do: Callable[..., Any], key: Key) -> None:
-        screen = self.screen
-        said = await do(self, key)
-        if said and isinstance(screen, DeckScreen):
-            screen.flash(said, "bad")
+    def ended(self, shell: Screen[None], said: str) -> None:
+        """A shell ended; ``said`` is what went wrong, or empty."""
+        if self.screen is shell:
+            self.pop_screen()
+        if said:
+            self._say(said)
+
+    def _say(self, words: str) -> None:
+        if isinstance(self.screen, DeckScreen):
+            self.screen.flash(words, "bad")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The application's own keys mean nothing where every key is somebody else's."""
+        screen = self.screen_stack[-1] if self.screen_stack else None
+        return not (isinstance(screen, DeckScreen) and screen.takes_every_key)
 
     async def inside(self, key: Key, command: list[str]) -> tuple[str, bool]:
         """What a command in a sandbox prints, and whether it could be asked; else why not."""

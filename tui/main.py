@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import sys
@@ -78,6 +77,7 @@ def _screen(source: Source, settings: TuiSettings) -> int:
 
     from tui import configuration
     from tui.app import Deck
+    from tui.memory import settle
     from tui.widgets.plain import draw_plain_bars
 
     if "TEXTUAL_DRIVER" not in os.environ and not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -95,8 +95,7 @@ def _screen(source: Source, settings: TuiSettings) -> int:
         configuration=conf,
         watched=settings.namespace,
     )
-    gc.freeze()  # what was imported stays; collections need not look at it
-    gc.set_threshold(50_000, 20, 100)  # ten thousand rows are live and acyclic: full collections cost frames
+    settle()
     root = logging.getLogger()
     handlers, root.handlers = root.handlers, [logging.NullHandler()]  # standard error is the screen now
     try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import random
 import resource
 import sys
@@ -24,6 +23,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 from decks import T0, FixedSource, gone, pool, put, sandbox
 
 from tui.app import FRAME, Deck
+from tui.memory import settle
 from tui.model.change import Change
 from tui.model.meters import percentile
 
@@ -58,8 +58,7 @@ async def soak(arguments: argparse.Namespace) -> None:
     begun = time.process_time()
     source, dice = FixedSource(fleet(arguments.objects)), random.Random(7)
     filled = time.process_time() - begun
-    gc.freeze()  # as tui.main does
-    gc.set_threshold(50_000, 20, 100)
+    settle()
     deck = Deck(source, clock_paused=True)
     costs: list[float] = []
     async with deck.run_test(size=(160, 50)) as pilot:

@@ -96,7 +96,7 @@ def test_a_real_claim_is_seen_opened_shelled_into_and_killed(
     terminal.press("Escape")
     terminal.wait(lambda screen: "usage" in screen)
     terminal.press("s")
-    terminal.wait(lambda screen: "it ends with exit" in screen and ("#" in screen or "$" in screen))
+    terminal.wait(lambda screen: "ends with exit" in screen and ("#" in screen or "$" in screen))
     terminal.press("echo $((6*7))", "Enter")
     terminal.wait(lambda screen: "\n42" in screen)
     terminal.press("exit", "Enter")

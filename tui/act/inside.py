@@ -1,4 +1,4 @@
-"""Inside a sandbox, through the cluster's exec endpoint: a shell on this terminal, and the output of one command.
+"""Inside a sandbox, through the cluster's exec endpoint: an open stream, and the output of one command.
 
 The protocol is Kubernetes' ``v4.channel.k8s.io``: WebSocket messages whose first byte is the channel (0 stdin, 1
 stdout, 2 stderr, 3 a Status at the end, 4 the terminal's size).
@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
-import signal
-import sys
-import termios
-import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
 from yarl import URL
@@ -27,12 +21,8 @@ from appliance.kube.cluster import Cluster
 from tui.feed.live import access_to
 from tui.model.change import Key
 
-if TYPE_CHECKING:
-    from tui.app import Deck
-
 STDIN, STDOUT, STDERR, STATUS, RESIZE = range(5)
 PROTOCOL: Final = "v4.channel.k8s.io"
-SHELL: Final = ["/bin/sh", "-c", "command -v bash >/dev/null && exec bash -l; exec sh -l"]
 OUTPUT_LIMIT: Final = 1024 * 1024
 """Bytes of a command's output that are shown."""
 TIMEOUT: Final = 15.0
@@ -86,58 +76,3 @@ def _failure(status: bytes) -> bytes:
     except ValueError:
         return b""
     return b"" if told.get("status") == "Success" else f"\n-- {told.get('message', 'failed')}".encode()
-
-
-async def shell(deck: Deck, key: Key) -> str:
-    """An interactive shell on this terminal while the deck is suspended; returns what to say afterwards."""
-    cluster = deck.source.cluster
-    if cluster is None:
-        return "not connected"
-    if not sys.stdin.isatty():
-        return "a shell needs a terminal"
-    try:
-        async with channel(cluster, key, SHELL, tty=True) as socket:
-            with deck.suspend():
-                print(f"shell in {key[1]}; it ends with exit or ctrl+d\r", flush=True)  # noqa: T201 - this is the terminal
-                await _interact(socket)
-    except errors.Forbidden as error:
-        deck.refused["shell"] = error.message
-        return f"not allowed: {error.message}"
-    except errors.KubeError as error:
-        return str(error)
-    return ""
-
-
-async def _interact(socket: aiohttp.ClientWebSocketResponse) -> None:
-    """Keys in, output out, until either end closes; the terminal is raw meanwhile and restored whatever happens."""
-    loop = asyncio.get_running_loop()
-    keys: asyncio.Queue[bytes] = asyncio.Queue()
-    source, saved = sys.stdin.fileno(), termios.tcgetattr(sys.stdin.fileno())
-    tty.setraw(source)
-    loop.add_reader(source, lambda: keys.put_nowait(os.read(source, 4096)))
-    loop.add_signal_handler(signal.SIGWINCH, lambda: keys.put_nowait(b""))
-    sender = asyncio.create_task(_send(socket, keys))
-    try:
-        async for message in socket:
-            if message.type is aiohttp.WSMsgType.BINARY and message.data:
-                if message.data[0] == STATUS:
-                    break
-                if message.data[0] in (STDOUT, STDERR):
-                    os.write(sys.stdout.fileno(), message.data[1:])
-    finally:
-        sender.cancel()
-        loop.remove_reader(source)
-        loop.remove_signal_handler(signal.SIGWINCH)
-        termios.tcsetattr(source, termios.TCSADRAIN, saved)
-
-
-async def _send(socket: aiohttp.ClientWebSocketResponse, keys: asyncio.Queue[bytes]) -> None:
-    await socket.send_bytes(_size())
-    while True:
-        typed = await keys.get()
-        await socket.send_bytes(bytes([STDIN]) + typed if typed else _size())
-
-
-def _size() -> bytes:
-    columns, lines = shutil.get_terminal_size()
-    return bytes([RESIZE]) + json.dumps({"Width": columns, "Height": lines}).encode()

@@ -58,6 +58,7 @@ SHOWN: Final = {
     "greater_than_sign": ">",
     "full_stop": ".",
     "ctrl+backslash": "ctrl+\\",
+    "ctrl+right_square_bracket": "ctrl+]",
     "ctrl+@": "ctrl+space",
     "G": "G",
     "minus": "-",
@@ -70,6 +71,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
     Action("claims", "4", "Claims", "go", aliases=("cl", "claim-list")),
     Action("open", "enter", "Open", "go", ("overview", *LISTS), bar=True),
     Action("back", "escape,minus", "Back, or clear the filter", "go"),
+    Action("leave", "ctrl+right_square_bracket", "End the shell", "go", ("shell",), bar=True),
     Action("filter", "slash", "Filter: words, !words, -l label=value", "see", (*LISTS, "overview"), bar=True,
            argument="WORDS"),
     Action("namespace", "n", "One namespace, or all", "see", aliases=("ns",), argument="[NAME|all]"),
@@ -143,7 +145,7 @@ def bindings(screen: str) -> list[Binding]:
 
 def _first(action: Action) -> bool:
     """Keys that Textual's own bindings would take first."""
-    return action.name in ("quit", "palette", "next_tab", "previous_tab")
+    return action.name in ("quit", "palette", "next_tab", "previous_tab", "leave")
 
 
 def named(word: str) -> Action | None:

@@ -30,6 +30,8 @@ class DeckScreen(Screen[None]):
     """Base of the screens; subclasses give ``body`` and ``paint_body``."""
 
     name_of: ClassVar[str] = ""
+    takes_every_key: ClassVar[bool] = False
+    """Whether keys are for a program inside, not for the deck."""
     DEFAULT_CSS = """
     DeckScreen { layout: vertical; }
     DeckScreen .bar { height: 1; background: $surface; }

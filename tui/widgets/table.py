@@ -14,6 +14,7 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tui.model.change import Key
 from tui.view.cells import Glyphs
@@ -83,8 +84,7 @@ class LiveTable(ScrollView, can_focus=True):
         if self.marked:
             self.marked &= {row.key for row in rows}
         size = Size(self._content_width(), len(rows) + 1)
-        if size != self.virtual_size:
-            self.virtual_size = size
+        self._grow(size)
         before = self._cursor
         self._cursor = self._place_of(key, before) if key else 0
         if self._cursor != before and self.scroll_y > 0:
@@ -92,6 +92,17 @@ class LiveTable(ScrollView, can_focus=True):
         if self.cursor_key != key:
             self.post_message(self.Moved())
         self._refresh_changed()
+
+    def _grow(self, size: Size) -> None:
+        """Another number of rows is another length of the scroll bar's thumb; only a bar that comes or goes moves what
+        is around it, which Textual then arranges anew."""
+        if size == self.virtual_size:
+            return
+        if size.width == self.virtual_size.width and self.show_vertical_scrollbar and size.height > self.size.height:
+            self.set_reactive(Widget.virtual_size, size)
+            self._scroll_update(size)
+        else:
+            self.virtual_size = size
 
     def _place_of(self, key: Key, near: int) -> int:
         """Where the object is now; where it was when it is gone."""

@@ -33,8 +33,24 @@ try {
   await page.keyboard.press("3"); // no click before: the keys go to the deck from the start
   await until(() => shown.includes("SANDBOX") && shown.includes("available"));
 
-  await page.keyboard.press("s");
-  await until(() => shown.includes("a browser is none")); // a shell needs a terminal, and the deck says so
+  shown = "";
+  await page.keyboard.press("s"); // a shell in the sandbox under the cursor
+  await until(() => shown.includes("ends with exit") && /[#$] /.test(shown));
+  await page.keyboard.type("echo $((6*7)):$((7*7))\n");
+  await until(() => shown.includes("42:49"));
+  const size = async () => {
+    shown = "";
+    await page.keyboard.type("echo size=$(stty size | tr ' ' x)\n");
+    await until(() => /size=\d+x\d+/.test(shown));
+    return shown.match(/size=(\d+)x(\d+)/).slice(1).map(Number);
+  };
+  const large = await size();
+  await page.setViewportSize({ width: 900, height: 500 });
+  for (let small = large; small[0] >= large[0] || small[1] >= large[1]; ) small = await size();
+  shown = "";
+  await page.keyboard.type("exit\n"); // back in the deck
+  await until(() => shown.includes("SANDBOX") && shown.includes("STATE"));
+  await page.setViewportSize({ width: 1280, height: 720 });
 
   const second = await context.newPage(); // --web-sessions 1
   assert.equal((await second.goto(new URL("/", url).href)).status(), 503, "a visitor too many is refused");

@@ -656,16 +656,6 @@ async def test_the_newest_claims_stay_in_sight() -> None:
         assert claims.cursor_key == kept != first
 
 
-async def test_a_browser_is_told_why_it_has_no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shell takes over a terminal; in a browser its key and the help say that there is none."""
-    monkeypatch.setattr(Deck, "is_web", property(lambda deck: True))
-    async with running() as pilot:
-        await keys(pilot, "3", "s")
-        assert "a browser is none" in screen(pilot).flashed
-        await keys(pilot, "question_mark")
-        assert "a browser is none" in " ".join(screen(pilot).query_one(Page).plain.split())
-
-
 @pytest.mark.parametrize("width", [40, 80, 120])
 async def test_the_help_is_not_cut(width: int) -> None:
     """On every terminal all names of a command stand in the help without scrolling sideways."""

@@ -14,13 +14,16 @@ from typing import Any
 
 import pytest
 from decks import T0, FixedSource, busy_changes
+from fake_cluster import FakeServer
 from textual.scrollbar import ScrollBar
 
 from tui.app import Deck
 from tui.feed.replay import Player
 from tui.screens.deck import DeckScreen
+from tui.screens.shell import ShellScreen
 from tui.view.cells import ASCII, PLAIN
 from tui.widgets.plain import draw_plain_bars
+from tui.widgets.terminal import TerminalView
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = {"wide": (120, 30), "usual": (80, 24), "phone": (40, 20)}
@@ -157,3 +160,29 @@ async def test_a_recording(tmp_path: Path) -> None:
     player.paused = True
     player.seek(T0 - 4)
     compare("replay", await picture(["1"], (100, 24), player), tmp_path)
+
+
+async def test_a_shell(tmp_path: Path) -> None:
+    """Colours, attributes, wide characters and the cursor of a program, between the deck's own lines."""
+    server = FakeServer()
+    deck = Deck(FixedSource(busy_changes(), cluster=server.cluster()), clock_paused=True)
+    async with deck.run_test(size=(80, 24)) as pilot:
+        deck.push_screen(Printed(deck.source.cluster, ("default", "py-aaaa0")))  # type: ignore[arg-type]
+        await pilot.pause()
+        await pilot.pause()
+        svg = deck.export_screenshot(title="flight deck")
+    compare("shell", re.sub(r"terminal-\d+", "terminal", svg), tmp_path)
+
+
+class Printed(ShellScreen):
+    """A shell that has printed something."""
+
+    def live(self) -> Any:  # type: ignore[override]
+        """Nothing is opened."""
+        rows = ["$ ls --color", "\x1b[01;34mbin\x1b[0m  \x1b[01;32mrun.sh\x1b[0m  \x1b[4;38;5;208mnotes\x1b[0m"]
+        rows += [
+            "".join(f"\x1b[48;5;{n}m{n:4}" for n in range(16, 31)) + "\x1b[0m",
+            "\x1b[7m-- INSERT --\x1b[0m 中文 e\u0301",
+        ]
+        rows += ["\x1b[38;2;255;100;0mtrue\x1b[3mcolour\x1b[0m \x1b(0lqqk\x1b(B", "$ "]
+        self.query_one(TerminalView).feed("\r\n".join(rows).encode())

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from decks import T0, FixedSource, gone, pool, put, sandbox
+from decks import T0, FixedSource, busy_changes, gone, pool, put, sandbox
 from rich.style import Style
 from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.strip import Strip
 
 from tui.app import Deck
 from tui.view.cells import UNICODE
 from tui.view.columns import Filter, Order, arrange
 from tui.view.tables import SANDBOX_COLUMNS
 from tui.widgets.painter import KEPT, Painter, Window
+from tui.widgets.strips import free_of_cycles
 from tui.widgets.table import LiveTable
 
 PLACE = 500
@@ -161,3 +165,53 @@ async def test_insertions_above_ask_for_nothing_to_be_painted(monkeypatch: pytes
         assert asked == []
         live.move(-1)
         assert asked == [2]
+
+
+@pytest.mark.parametrize("screen", ["1", "2", "3", "4"])
+async def test_frames_leave_nothing_to_the_cyclic_collector(screen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of the screen refers to itself: what is not shown any more is freed at once, without a pause."""
+    for method in ("divide", "crop_extend"):
+        monkeypatch.setattr(Strip, method, getattr(Strip, method))  # is put back
+    free_of_cycles()
+    source = FixedSource(busy_changes())
+    deck = Deck(source, clock_paused=True)
+    async with deck.run_test(size=(120, 30)) as pilot:
+        await pilot.press(screen)
+        await pilot.pause()
+        gc.collect()
+        gc.disable()
+        try:
+            for n in range(20):
+                source.at += 1
+                source.world.apply(put(source.at, sandbox(f"py-{n:04}", at=source.at, claimed=source.at)))
+                deck.frame()
+                await pilot.pause()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = [one for one in gc.garbage if isinstance(one, Strip)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+        assert left == []
+
+
+async def test_a_row_more_does_not_arrange_the_screen_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A longer table is a shorter thumb of its scroll bar, and nothing else moves; a bar that goes does move things."""
+    async with deep() as (pilot, source, live):
+        arranged: list[bool] = []
+        arrange_screen = Screen._refresh_layout
+
+        def watched(screen: Screen[None], *arguments: Any, **options: Any) -> None:
+            arranged.append(True)
+            arrange_screen(screen, *arguments, **options)
+
+        monkeypatch.setattr(Screen, "_refresh_layout", watched)
+        source.world.apply(put(T0, sandbox("py-new")))
+        pilot.app.screen.paint()  # type: ignore[attr-defined]
+        await pilot.pause()
+        assert arranged == [] and live.vertical_scrollbar.window_virtual_size == 1002
+        pilot.app.screen.set_filter("py-new")  # type: ignore[attr-defined]
+        pilot.app.screen.paint()  # type: ignore[attr-defined]
+        await pilot.pause()
+        assert arranged and not live.show_vertical_scrollbar
