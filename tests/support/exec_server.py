@@ -19,7 +19,6 @@ from aiohttp.test_utils import TestServer
 
 from appliance.config import KubeSettings
 
-
 ENVIRONMENT = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "PS1": "$ ", "LC_ALL": "C.UTF-8"}
 """Nothing else, least of all LINES and COLUMNS, which programs believe more than their terminal."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from decks import T0, FixedSource, busy_changes, gone, pool, put, sandbox
+from decks import T0, FixedSource, gone, pool, put, sandbox
+from rich.segment import Segment
 from rich.style import Style
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -167,33 +167,24 @@ async def test_insertions_above_ask_for_nothing_to_be_painted(monkeypatch: pytes
         assert asked == [2]
 
 
-@pytest.mark.parametrize("screen", ["1", "2", "3", "4"])
-async def test_frames_leave_nothing_to_the_cyclic_collector(screen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No line of the screen refers to itself: what is not shown any more is freed at once, without a pause."""
+def remembered(strip: Strip) -> list[Strip]:
+    """What a strip remembers to have been made of it."""
+    caches = (strip._divide_cache, strip._crop_cache, strip._crop_extend_cache, strip._filter_cache)
+    made = [one for cache in caches for one in cache._cache.values()]
+    return [strip for one in made for strip in (one if isinstance(one, list) else [one])]
+
+
+def test_a_line_is_cut_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its own ends it is itself, elsewhere its parts; it does not remember itself, which only a collection frees."""
     for method in ("divide", "crop_extend"):
         monkeypatch.setattr(Strip, method, getattr(Strip, method))  # is put back
     free_of_cycles()
-    source = FixedSource(busy_changes())
-    deck = Deck(source, clock_paused=True)
-    async with deck.run_test(size=(120, 30)) as pilot:
-        await pilot.press(screen)
-        await pilot.pause()
-        gc.collect()
-        gc.disable()
-        try:
-            for n in range(20):
-                source.at += 1
-                source.world.apply(put(source.at, sandbox(f"py-{n:04}", at=source.at, claimed=source.at)))
-                deck.frame()
-                await pilot.pause()
-            gc.set_debug(gc.DEBUG_SAVEALL)
-            gc.collect()
-            left = [one for one in gc.garbage if isinstance(one, Strip)]
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-            gc.enable()
-        assert left == []
+    strip = Strip([Segment("abcd")])
+    assert [one.text for one in strip.divide([1, 3, 4])] == ["a", "bc", "d"]
+    assert [one is strip for one in strip.divide([4])] == [True] == [one is strip for one in strip.divide([4, 9])]
+    assert strip.crop_extend(0, 4, None) is strip
+    assert strip.crop_extend(1, 6, None).text == "bcd  "
+    assert not [one for one in remembered(strip) if one is strip]
 
 
 async def test_a_row_more_does_not_arrange_the_screen_anew(monkeypatch: pytest.MonkeyPatch) -> None:
