@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import termios
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,15 +25,20 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "PS1": "$ "
 
 
 class ExecServer:
-    """Runs ``program`` whatever is asked for, and remembers what it was asked."""
+    """Runs ``program`` in place of the shell that is asked for, and commands without a terminal as they are.
 
-    def __init__(self, program: Sequence[str], status: int = 101) -> None:
+    ``keeps``: as some container runtimes do, a closed stream leaves its terminal, and the shell, as they are.
+    """
+
+    def __init__(self, program: Sequence[str] = (), status: int = 101, *, keeps: bool = False) -> None:
         self.program = list(program)
+        self.keeps = keeps
         self.status = status
         """101 to serve, anything else to refuse with."""
         self.asked: list[list[str]] = []
         self.sizes: list[tuple[int, int]] = []
         self.pids: list[int] = []
+        self.kept: list[int] = []
         self.ended = asyncio.Event()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -42,9 +48,14 @@ class ExecServer:
             return web.json_response({"kind": "Status", "message": "no"}, status=self.status, reason="no exec for you")
         socket = web.WebSocketResponse(protocols=["v4.channel.k8s.io"])
         await socket.prepare(request)
+        if request.query["tty"] != "true":
+            done = await asyncio.create_subprocess_exec(*self.asked[-1], stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+            await self._end(socket, b"".join(await done.communicate()))
+            return socket
+        program = self.program or self.asked[-1]
         pid, terminal = os.forkpty()
         if pid == 0:
-            os.execvpe(self.program[0], self.program, ENVIRONMENT)
+            os.execvpe(program[0], program, ENVIRONMENT)
         self.pids.append(pid)
         os.set_blocking(terminal, False)
         pumping = asyncio.create_task(self._pump(terminal, socket))
@@ -55,10 +66,18 @@ class ExecServer:
         finally:  # also when the client is gone and the handler is cancelled
             pumping.cancel()
             asyncio.get_running_loop().remove_reader(terminal)
-            os.close(terminal)  # the last descriptor of the terminal: the kernel hangs up
-            os.waitpid(pid, 0)
-            self.ended.set()
+            if self.keeps:
+                self.kept.append(terminal)
+            else:
+                os.close(terminal)  # the last descriptor of the terminal: the kernel hangs up
+            reaping = asyncio.get_running_loop().run_in_executor(None, os.waitpid, pid, 0)
+            reaping.add_done_callback(lambda done: self.ended.set())
         return socket
+
+    async def _end(self, socket: web.WebSocketResponse, last: bytes) -> None:
+        await socket.send_bytes(b"\x01" + last)
+        await socket.send_bytes(b"\x03" + json.dumps({"status": "Success"}).encode())
+        await socket.close()
 
     def _take(self, terminal: int, channel: int, data: bytes) -> None:
         if channel == 0:
@@ -76,8 +95,7 @@ class ExecServer:
                 await socket.send_bytes(b"\x01" + data)
         finally:
             loop.remove_reader(terminal)
-        await socket.send_bytes(b"\x03" + json.dumps({"status": "Success"}).encode())
-        await socket.close()
+        await self._end(socket, b"")
 
     async def _read(self, terminal: int, readable: asyncio.Event) -> bytes:
         """The next output; empty at the end."""

@@ -1,12 +1,14 @@
 """A shell in a sandbox: one exec stream with a terminal, and what is typed on its way there.
 
-The shell lives as long as the stream: whoever leaves ``shell`` has closed it, and a closed stream hangs up.
+The shell lives no longer than the stream: who leaves ``shell`` hangs up. Where the node does so by itself when a stream
+closes, that is enough; container runtimes that keep the terminal are asked to, by the process id that the shell told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,15 +16,22 @@ from typing import Final
 
 import aiohttp
 
+from appliance.kube import errors
 from appliance.kube.cluster import Cluster
-from tui.act.inside import RESIZE, STATUS, STDERR, STDIN, STDOUT, channel
+from tui.act.inside import RESIZE, STATUS, STDERR, STDIN, STDOUT, channel, output
 from tui.model.change import Key
 
 COMMAND: Final = [
     "/bin/sh",
     "-c",
+    "printf '\\033_shell %s\\033\\\\' $$; "
     "TERM=xterm-256color; export TERM; command -v bash >/dev/null && exec bash -l; exec sh -l",
 ]
+"""The shell first tells its process id, in an application program command, which means nothing to a terminal."""
+TOLD: Final = re.compile(rb"\x1b_shell (\d+)\x1b\\")
+HANG_UP: Final = ["/bin/sh", "-c", 'kill -HUP "$1" 2>/dev/null', "sh"]
+HANG_UP_TIMEOUT: Final = 3.0
+"""Seconds for a hang-up."""
 TYPED: Final = 1024 * 1024
 """Bytes typed or pasted that the sandbox has not taken yet; more is refused."""
 MESSAGE: Final = 32 * 1024
@@ -38,6 +47,10 @@ class Shell:
         self._size: bytes | None = None
         self._typed = 0
         self._news = asyncio.Event()
+        self.ended = False
+        """Whether the shell ended by itself."""
+        self.pid = ""
+        """Of the shell, as the sandbox counts; empty until it told."""
 
     def send(self, data: bytes) -> bool:
         """Type this; False when the sandbox takes nothing and ``TYPED`` bytes wait already."""
@@ -59,8 +72,11 @@ class Shell:
             if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
                 continue
             if message.data[0] == STATUS:
+                self.ended = True
                 return
             if message.data[0] in (STDOUT, STDERR):
+                if not self.pid and (told := TOLD.search(message.data)):
+                    self.pid = told[1].decode()
                 yield message.data[1:]
 
     async def carry(self) -> None:
@@ -90,3 +106,11 @@ async def shell(cluster: Cluster, key: Key) -> AsyncIterator[Shell]:
             carrying.cancel()
             with suppress(asyncio.CancelledError):
                 await carrying
+            if made.pid and not made.ended:
+                await _hang_up(cluster, key, made.pid)
+
+
+async def _hang_up(cluster: Cluster, key: Key, pid: str) -> None:
+    with suppress(errors.KubeError, TimeoutError):
+        async with asyncio.timeout(HANG_UP_TIMEOUT):
+            await output(cluster, key, [*HANG_UP, pid])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -119,6 +120,22 @@ async def test_leaving_hangs_up(way: str, tmp_path: Path) -> None:
             pilot.app.exit()
             await asyncio.wait_for(server.ended.wait(), 30)
     assert not Path(f"/proc/{server.pids[0]}").exists()
+
+
+async def test_a_runtime_that_keeps_the_terminal_is_asked_to_hang_up(tmp_path: Path) -> None:
+    """The shell has told its process id, unseen; leaving sends it the signal that a lost terminal would."""
+    server = ExecServer(keeps=True)
+    async with opened(server, tmp_path) as pilot:
+        await until(pilot, lambda: "$" in words(pilot) or "#" in words(pilot))
+        await type_in(pilot, "echo $((6*7))")
+        await until(pilot, lambda: "\n42" in words(pilot))
+        assert str(server.pids[0]) not in words(pilot)
+        await pilot.press("ctrl+right_square_bracket")
+        await until(pilot, lambda: isinstance(pilot.app.screen, SandboxesScreen))
+        await until(pilot, lambda: len(server.asked) == 2)
+        assert server.asked[1][:2] == ["/bin/sh", "-c"] and server.asked[1][-1] == str(server.pids[0])
+        await asyncio.wait_for(server.ended.wait(), 30)
+    os.close(server.kept[0])
 
 
 async def test_every_other_key_is_the_programs(tmp_path: Path) -> None:
