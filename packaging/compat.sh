@@ -31,7 +31,8 @@ if [ "${1:-}" = --install ]; then
     exit
 fi
 [ "$(id -u)" = 0 ] || die "the box that the releases are run against needs root"
-need_programs "${BOX_PROGRAMS[@]}" "unshare:util-linux:gives the clients a resolver of their own" "node:nodejs:runs the JavaScript SDKs and the CLI"
+need_programs "${BOX_PROGRAMS[@]}" "unshare:util-linux:gives the clients a resolver of their own" "node:nodejs:runs the JavaScript SDKs and the CLI" \
+    "openssl:openssl:is a server that speaks TLS inside a sandbox"
 locked_venv "$ROOT/.venv-test" "$ROOT/packaging/requirements-test.lock"
 export PYTHONPATH="$ROOT:$ROOT/tests/support:$ROOT/tests/compat" APPLIANCE_TEST_COMPAT="$CACHE"
 exec "$ROOT/.venv-test/bin/python" "$ROOT/tests/compat/run.py" "$@"

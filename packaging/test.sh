@@ -28,7 +28,7 @@ done
     "skopeo:skopeo:reads the built image" "containerd:containerd:imports it" "ctr:containerd:asks for that" \
     "debootstrap:debootstrap:makes the systems that the runtime is put into" \
     "busybox:busybox-static:is an image of one program" "tmux:tmux:is the terminal of the flight deck's tests" "ps:procps:lists processes" \
-    "chromium:chromium:opens the flight deck as a browser does" "losetup:mount:lists loop devices"
+    "chromium:chromium:opens the flight deck as a browser does" "losetup:mount:lists loop devices" "openssl:openssl:is a server that speaks TLS inside a sandbox"
 locked_venv "$ROOT/.venv-test" "$ROOT/packaging/requirements-test.lock"
 export PATH="$ROOT/.venv-test/bin:$PATH" PYTHONPATH="$ROOT" VIRTUAL_ENV="$ROOT/.venv-test"
 

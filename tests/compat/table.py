@@ -33,7 +33,10 @@ SHORT = {
 }  # fmt: skip
 """What a column's head calls a client; the text above the table has the full name."""
 
+_PROXY = "400: network.egressProxy is not supported by this server"
 EXPLAINED = {
+    f"SandboxException: {_PROXY}": _PROXY,
+    f"SandboxError: {_PROXY}": _PROXY,
     "NotFoundError: no such endpoint: POST /files": "files need a domain: this release does not name the sandbox there",
 }
 """What a client says → what a reader should know."""

@@ -62,6 +62,13 @@ def takes(function: Any, *names: str) -> None:
             raise Absent(name)
 
 
+def has_key(shape: Any, *names: str) -> None:
+    """Raise ``Absent`` unless this ``TypedDict`` (None: there is none) has these keys: others would be ignored."""
+    for name in names:
+        if name not in getattr(shape, "__annotations__", {}):
+            raise Absent(name)
+
+
 async def until(check: Callable[[], Any], seconds: float = 90) -> None:
     """Wait until ``check`` (synchronous or not) is true."""
     end = time.monotonic() + seconds

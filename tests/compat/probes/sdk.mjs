@@ -9,8 +9,8 @@ const pause = (sandbox) => {
   if (!sandbox.pause) need(sandbox, 'betaPause')
   return sandbox.pause ? sandbox.pause() : sandbox.betaPause()
 }
-async function serve(sandbox, port) {
-  await sandbox.commands.run(`python3 -m http.server ${port} --bind 127.0.0.1`, { background: true, timeoutMs: 0 })
+async function serve(sandbox, port, program = `python3 -m http.server ${port} --bind 127.0.0.1`) {
+  await sandbox.commands.run(program, { background: true, timeoutMs: 0 })
   const line = `for i in $(seq 300); do (: </dev/tcp/127.0.0.1/${port}) 2>/dev/null && break; sleep 0.1; done`
   await sandbox.commands.run(`bash -c '${line}'`, { timeoutMs: 120_000 })
 }
@@ -283,6 +283,40 @@ probe('network: private traffic token, masked host', async () => {
   } finally {
     await sandbox.kill()
   }
+})
+
+probe('network: headers set by rules', async (shared) => {
+  declares('e2b', 'rules')
+  const rules = { 'api.probe.test': [{ transform: { headers: { 'X-Probe': 'set' } } }] }
+  const sandbox = await create({ network: { rules } })
+  try {
+    assert.match(JSON.stringify((await sandbox.getInfo()).network), /api\.probe\.test/)
+    const trusted = 'grep -c BEGIN /etc/ssl/certs/ca-certificates.crt' // one more: the host has another certificate now
+    const count = async (one) => Number((await one.commands.run(trusted)).stdout)
+    assert.equal((await count(sandbox)) - (await count(shared)), 1)
+  } finally {
+    await sandbox.kill()
+  }
+})
+
+probe('network: ports that speak TLS', async () => {
+  declares('e2b', 'httpsPorts')
+  const sandbox = await create({ network: { httpsPorts: [8443] } })
+  try {
+    await sandbox.commands.run('openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=own -keyout k -out c')
+    await serve(sandbox, 8443, 'openssl s_server -accept 8443 -key k -cert c -www')
+    const answer = await fetch(`https://${sandbox.getHost(8443)}/`)
+    assert.equal(answer.status, 200)
+    assert.match(await answer.text(), /s_server/)
+  } finally {
+    await sandbox.kill()
+  }
+})
+
+probe('network: a proxy for outbound traffic', async () => {
+  declares('e2b', 'egressProxy')
+  const sandbox = await create({ network: { egressProxy: { address: '198.51.100.7:1080' } } })
+  await sandbox.kill()
 })
 
 probe('without a domain: E2B_API_URL and E2B_SANDBOX_URL', async () => {

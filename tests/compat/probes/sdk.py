@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import e2b
-from harness import TEMPLATE, Absent, call, fetch, main, need, probe, takes, until
+from harness import TEMPLATE, Absent, call, fetch, has_key, main, need, probe, takes, until
 
 
 class Kit:
@@ -39,9 +39,9 @@ class Kit:
         """Ids on the next page of a list."""
         return [one.sandbox_id for one in await call(pages.next_items())]
 
-    async def serve(self, sbx: Any, port: int) -> None:
+    async def serve(self, sbx: Any, port: int, program: str = "python3 -m http.server {port} --bind 127.0.0.1") -> None:
         """A web server in the sandbox, listening."""
-        await call(sbx.commands.run(f"python3 -m http.server {port} --bind 127.0.0.1", background=True, timeout=0))
+        await call(sbx.commands.run(program.format(port=port), background=True, timeout=0))
         probe_line = f"for i in $(seq 300); do (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.1; done"
         await call(sbx.commands.run(f"bash -c '{probe_line}'", timeout=120))
 
@@ -419,6 +419,41 @@ async def private(kit: Kit) -> None:
         assert fetch(url, headers={"e2b-traffic-access-token": sbx.traffic_access_token})[0] == 200
     finally:
         await call(sbx.kill())
+
+
+@probe("network: headers set by rules")
+async def rules(kit: Kit) -> None:
+    has_key(getattr(e2b, "SandboxNetworkOpts", None), "rules")
+    headers = {"headers": {"X-Probe": "set"}}
+    sbx = await kit.create(network={"rules": {"api.probe.test": [{"transform": headers}]}})
+    try:
+        assert "api.probe.test" in repr((await call(sbx.get_info())).network)
+        bundle = "/etc/ssl/certs/ca-certificates.crt"  # the host has another certificate from now on, which is trusted
+        trusted = f"grep -c BEGIN {bundle}"
+        more = int((await call(sbx.commands.run(trusted))).stdout) - int((await kit.run(trusted)).stdout)
+        assert more == 1
+    finally:
+        await call(sbx.kill())
+
+
+@probe("network: ports that speak TLS")
+async def https_ports(kit: Kit) -> None:
+    has_key(getattr(e2b, "SandboxNetworkOpts", None), "https_ports")
+    sbx = await kit.create(network={"https_ports": [8443]})
+    try:
+        await call(sbx.commands.run("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=own -keyout k -out c"))
+        await kit.serve(sbx, 8443, "openssl s_server -accept {port} -key k -cert c -www")
+        status, body = fetch(f"https://{sbx.get_host(8443)}/")
+        assert status == 200 and b"s_server" in body
+    finally:
+        await call(sbx.kill())
+
+
+@probe("network: a proxy for outbound traffic")
+async def egress_proxy(kit: Kit) -> None:
+    has_key(getattr(e2b, "SandboxNetworkOpts", None), "egress_proxy")
+    sbx = await kit.create(network={"egress_proxy": {"address": "198.51.100.7:1080"}})
+    await call(sbx.kill())
 
 
 @probe("without a domain: E2B_API_URL and E2B_SANDBOX_URL")
