@@ -39,7 +39,7 @@ def options(box: RunningBox) -> dict[str, Any]:
 
 def reached(sandbox: Sandbox) -> set[str]:
     """Which of the hosts answer."""
-    tries = " & ".join(f"curl -s -m 1 http://{host}/" for host in (ONE, TWO, PRIVATE))
+    tries = " & ".join(f"curl -s --connect-timeout 2 -m 30 http://{host}/" for host in (ONE, TWO, PRIVATE))
     said = sandbox.commands.run(f"({tries} & wait) || true").stdout
     return {line.removeprefix("you reached ") for line in said.splitlines() if line}
 
