@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from decks import T0, FixedSource, busy_changes, gone, pool, put, sandbox
+from decks import T0, FixedSource, busy_changes, claim, gone, pool, put, sandbox
 from fake_cluster import FakeServer
 from textual.pilot import Pilot
 from textual.widgets import Log
@@ -304,6 +305,7 @@ async def test_copy_puts_the_page_on_the_clipboard() -> None:
 
 # Doing things -----------------------------------------------------------------------------------------------------
 SANDBOXES = "/apis/agents.kruise.io/v1alpha1/namespaces/default/sandboxes"
+CLAIMS = "/apis/agents.kruise.io/v1alpha1/namespaces/default/sandboxclaims"
 SETS = "/apis/agents.kruise.io/v1alpha1/namespaces/default/sandboxsets"
 
 
@@ -315,7 +317,7 @@ def cluster_with(*items: Any) -> tuple[FakeServer, FixedSource]:
     changes = []
     for item in items:
         body = msgspec.to_builtins(item)
-        path = SANDBOXES if type(item).__name__ == "Sandbox" else SETS
+        path = {"Sandbox": SANDBOXES, "SandboxSet": SETS, "SandboxClaim": CLAIMS}[type(item).__name__]
         server.create(path, body)
         stored = server.objects[f"{path}/{item.name}"]
         changes.append(put(T0 - 1, msgspec.convert({**body, "metadata": stored["metadata"]}, type(item))))
@@ -414,6 +416,32 @@ async def test_deleting_a_pool_wants_its_name_typed() -> None:
         await keys(pilot, "escape")
         await keys(pilot, "ctrl+d", "p", "y", "enter", "right", "enter")
         assert f"{SETS}/py" not in server.objects
+
+
+async def test_deleting_a_claim_asks_first() -> None:
+    """ctrl+d on a SandboxClaim deletes it once that was said; a delivery through the API is no object to delete."""
+    server, source = cluster_with(claim("batch", at=T0 - 8), sandbox("py-1", claimed=T0 - 9))
+    path = f"{CLAIMS}/batch"
+    async with running(source) as pilot:
+        await keys(pilot, "4", "g", "ctrl+d", "enter")
+        assert path in server.objects and screen(pilot).flashed == "cancelled"
+        await keys(pilot, "ctrl+d", "right", "enter")
+        assert path not in server.objects
+        await keys(pilot, "j", "ctrl+d", "right", "enter")
+        assert "no object of its own" in screen(pilot).flashed
+
+
+async def test_theme_and_picture_from_the_command_line(tmp_path: Path) -> None:
+    """A theme by name, or the next; a picture of the screen as a file."""
+    async with running() as pilot:
+        pilot.app.screen.command("theme textual-light")  # type: ignore[attr-defined]
+        assert pilot.app.theme == "textual-light"
+        pilot.app.screen.command("theme nonsense")  # type: ignore[attr-defined]
+        assert "no theme 'nonsense'" in screen(pilot).flashed and pilot.app.theme == "textual-light"
+        pilot.app.screen.command("theme")  # type: ignore[attr-defined]
+        assert pilot.app.theme != "textual-light"
+        pilot.app.screen.command(f"screenshot {tmp_path / 'deck.svg'}")  # type: ignore[attr-defined]
+        assert (tmp_path / "deck.svg").read_text().startswith("<svg")
 
 
 async def test_claim_makes_a_sandboxclaim() -> None:
