@@ -43,6 +43,8 @@ def test_plain_processes_do_everything_but_isolate(
             Sandbox.create(template="code-interpreter", allow_internet_access=False)
         with pytest.raises(SandboxException, match=r"400.*no node of this cluster enforces.*isolation=process"):
             one.update_network({"deny_out": ["203.0.113.0/24"]})
+        with pytest.raises(SandboxException, match="no node of this cluster enforces"):
+            one.update_network({"rules": {"a.test": [{"transform": {"headers": {"X": "y"}}}]}})
         assert not one.get_info().network
         one.update_network({})
         home = one.commands.run("pwd").stdout.strip()
