@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 
 import pytest
 from decks import T0, FixedSource, gone, pool, put, sandbox
@@ -37,7 +38,9 @@ def containers() -> int:
 
 @pytest.mark.parametrize("screen", ["1", "3", "4"])
 async def test_ten_thousand_sandboxes_leave_nothing_behind(screen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once what is remembered on purpose is full, a hundred frames later there is no more than before."""
+    """Once what is remembered on purpose is full, a hundred frames leave no more than before; not each hundred, for
+    what is under way when they are counted comes and goes.
+    """
     monkeypatch.setattr(deliveries, "RECENT", 20)
     monkeypatch.setattr(world, "GONE", 20)
     monkeypatch.setattr(painter, "KEPT", 0)
@@ -46,12 +49,13 @@ async def test_ten_thousand_sandboxes_leave_nothing_behind(screen: str, monkeypa
     async with deck.run_test(size=(160, 50)) as pilot:
         await pilot.press(screen)
         counts: list[int] = []
-        for frame in range(200):
+        for frame in range(400):
             source.at += FRAME
             churn(source, frame)
             deck.frame()
             await pilot.pause(0)
-            if frame in (99, 199):
+            if frame % 100 == 99:
                 counts.append(containers())
-        assert counts[1] - counts[0] < 200, "two objects a frame"
+        grown = [later - earlier for earlier, later in itertools.pairwise(counts)]
+        assert min(grown) < 200, f"two objects a frame, every time: {grown}"
         assert len(source.world.sandboxes) == OBJECTS + 2 * AT_ONCE
