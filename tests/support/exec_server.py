@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import struct
 import termios
 from asyncio.subprocess import DEVNULL, PIPE
@@ -39,6 +40,7 @@ class ExecServer:
         self.sizes: list[tuple[int, int]] = []
         self.pids: list[int] = []
         self.kept: list[int] = []
+        self._running: set[int] = set()
         self.ended = asyncio.Event()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -55,8 +57,10 @@ class ExecServer:
         program = self.program or self.asked[-1]
         pid, terminal = os.forkpty()
         if pid == 0:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
             os.execvpe(program[0], program, ENVIRONMENT)
         self.pids.append(pid)
+        self._running.add(pid)
         os.set_blocking(terminal, False)
         pumping = asyncio.create_task(self._pump(terminal, socket))
         try:
@@ -71,8 +75,18 @@ class ExecServer:
             else:
                 os.close(terminal)  # the last descriptor of the terminal: the kernel hangs up
             reaping = asyncio.get_running_loop().run_in_executor(None, os.waitpid, pid, 0)
-            reaping.add_done_callback(lambda done: self.ended.set())
+            reaping.add_done_callback(lambda done: self._reaped(pid))
         return socket
+
+    def _reaped(self, pid: int) -> None:
+        self._running.discard(pid)
+        self.ended.set()
+
+    def kill(self) -> None:
+        """End what still runs."""
+        for pid in self._running:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGKILL)
 
     async def _end(self, socket: web.WebSocketResponse, last: bytes) -> None:
         await socket.send_bytes(b"\x01" + last)
@@ -123,4 +137,7 @@ async def exec_server(server: ExecServer, place: Path) -> AsyncIterator[KubeSett
         document = {"apiVersion": "v1", "kind": "Config", "current-context": "c", "clusters": [cluster]}
         user = {"name": "u", "user": {"token": "t"}}
         config.write_text(json.dumps({**document, "contexts": [context], "users": [user]}))
-        yield KubeSettings(kubeconfig=config)
+        try:
+            yield KubeSettings(kubeconfig=config)
+        finally:
+            server.kill()
