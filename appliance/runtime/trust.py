@@ -20,6 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from appliance.runtime.replacing import put
+
 log = logging.getLogger(__name__)
 
 LOCAL: Final = "usr/local/share/ca-certificates"
@@ -76,7 +78,7 @@ def install(root: Path, bundle: str) -> dict[str, str]:
     _unlink(certs)
     if new:
         local.parent.mkdir(parents=True, exist_ok=True)
-        _put(local, "".join(f"{one}\n" for one in new))
+        put(local, "".join(f"{one}\n" for one in new))
         _link(certs, local, new[0])
     else:
         local.unlink()
@@ -90,7 +92,7 @@ def _bundles(root: Path) -> Iterator[Path]:
     """Each once, though some are links to others; the usual one first, made of another where it is missing."""
     seen = set()
     if not (root / BUNDLE).exists() and (other := next((one for one in _OTHERS if (root / one).exists()), None)):
-        _put(root / BUNDLE, (root / other).read_text())
+        put(root / BUNDLE, (root / other).read_text())
     for name in (BUNDLE, *_OTHERS):
         path = root / name
         if name != BUNDLE and not path.exists():
@@ -118,19 +120,8 @@ def _rewrite(path: Path, old: list[str], new: list[str], added: list[str]) -> bo
         text = text.replace(f"{one}\n", "")
     if text and not text.endswith("\n"):
         text += "\n"
-    _put(path, text + "".join(f"{one}\n" for one in (*(one for one in added if one not in text), *new)))
+    put(path, text + "".join(f"{one}\n" for one in (*(one for one in added if one not in text), *new)))
     return "BEGIN CERTIFICATE" in text
-
-
-def _put(path: Path, text: str) -> None:
-    """Replace the file, so that nobody reads half of it."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    fresh.chmod(0o644)
-    fresh.replace(path)
 
 
 def _link(certs: Path, local: Path, certificate: str) -> None:
