@@ -120,11 +120,11 @@ class Cloud:
         self.until(answers, "the managers' Service answers")
 
     def await_pool(self, name: str, members: int, namespace: str = "default", timeout: float = 300.0) -> None:
-        """Until that many members are available."""
+        """Until that many members can be claimed: by the sandboxes themselves, for the set's status is told later."""
 
         def available() -> bool:
-            found = self.get("sbs", name, "-n", namespace).get("status", {})
-            return bool(found.get("availableReplicas", 0) >= members)
+            found = self.get("sbx", "-n", namespace, "-l", f"{labels.TEMPLATE}={name}")["items"]
+            return len([one for one in found if _claimable(one)]) >= members
 
         self.until(available, f"{members} available in pool {name}", timeout)
 
@@ -172,6 +172,12 @@ def install(cluster: Cluster, *, image: str = images.APPLIANCE, **values: Any) -
     cloud.service = f"{address}:80"
     cloud.address = cluster.relay("manager", address, 80)
     return cloud
+
+
+def _claimable(sandbox: dict[str, Any]) -> bool:
+    meta, said = sandbox["metadata"], sandbox.get("status", {}).get("conditions", [])
+    taken = meta["labels"].get(labels.CLAIMED) == "true" or "deletionTimestamp" in meta
+    return not taken and any(one["type"] == "Ready" and one["status"] == "True" for one in said)
 
 
 def _first_key(cloud: Cloud) -> str | None:
