@@ -175,6 +175,11 @@ class Sandbox(Object, frozen=True, gc=False):
     spec: SandboxSpec = field(default_factory=SandboxSpec)
     status: SandboxStatus = field(default_factory=SandboxStatus)
 
+    @property
+    def as_owner(self) -> dict[str, str]:
+        """An entry of the ``ownerReferences`` of what ends with it."""
+        return {"apiVersion": API_VERSION, "kind": "Sandbox", "name": self.name, "uid": self.uid}
+
 
 # SandboxSet -------------------------------------------------------------------------------------------------------
 class ScaleStrategy(Record, frozen=True, gc=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from appliance.api import kinds, labels
+from appliance.api import kinds
 from appliance.api.egress import egress_of
 from appliance.api.header_rules import HeaderRules, from_data, secret_name, to_data
 from appliance.api.structs import Sandbox
@@ -28,8 +28,11 @@ async def keep_rules(cluster: Cluster, sandbox: Sandbox, own: str, rules: Header
 
     Raises KubeError, InitFailed.
     """
-    owner = {"apiVersion": labels.API_VERSION, "kind": "Sandbox", "name": sandbox.name, "uid": sandbox.uid}
-    meta = {"name": secret_name(sandbox.name, own), "namespace": sandbox.namespace, "ownerReferences": [owner]}
+    meta = {
+        "name": secret_name(sandbox.name, own),
+        "namespace": sandbox.namespace,
+        "ownerReferences": [sandbox.as_owner],
+    }
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "data": to_data(rules)}
     try:
         await cluster.create(kinds.SECRET, sandbox.namespace, body)

@@ -119,7 +119,7 @@ async def _all(work: list[Coroutine[Any, Any, None]]) -> None:
 async def _keep_environment(cluster: Cluster, sandbox: Sandbox, env: Mapping[str, str]) -> None:
     name = secret_name(sandbox.name)
     data = {"envVars": base64.b64encode(msgspec.json.encode(dict(env))).decode()}
-    owner = {"apiVersion": labels.API_VERSION, "kind": "Sandbox", "name": sandbox.name, "uid": sandbox.uid}
+    owner = sandbox.as_owner
     body = {
         "apiVersion": "v1",
         "kind": "Secret",

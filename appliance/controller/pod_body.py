@@ -151,7 +151,6 @@ def claim_name(template_name: str, sandbox_name: str) -> str:
 
 def claim_bodies(sandbox: Sandbox, claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The PVCs of a sandbox, owned by it so that they end with it. Raises TemplateProblem."""
-    owner = {"apiVersion": labels.API_VERSION, "kind": "Sandbox", "name": sandbox.name, "uid": sandbox.uid}
     bodies = []
     for number, claim in enumerate(claims):
         template = claim.get("metadata") or {}
@@ -161,7 +160,7 @@ def claim_bodies(sandbox: Sandbox, claims: Sequence[Mapping[str, Any]]) -> list[
             "namespace": sandbox.namespace,
             "labels": {**(template.get("labels") or {}), labels.SANDBOX_NAME: sandbox.name},
             "annotations": template.get("annotations") or {},
-            "ownerReferences": [owner],
+            "ownerReferences": [sandbox.as_owner],
         }
         bodies.append({"metadata": meta, "spec": spec})
     return bodies

@@ -60,3 +60,10 @@ def box(machine: None) -> Iterator[RunningBox]:
         if running.process.poll() is None:
             running.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def address(box: RunningBox) -> tuple[str, int]:
+    """The gateway's socket."""
+    host, _, port = box.env["E2B_SANDBOX_URL"].removeprefix("http://").partition(":")
+    return host, int(port)

@@ -49,13 +49,6 @@ def sandbox(options: dict[str, Any]) -> Iterator[Sandbox]:
         yield made
 
 
-@pytest.fixture
-def address(box: RunningBox) -> tuple[str, int]:
-    """The gateway's socket."""
-    host, _, port = box.env["E2B_SANDBOX_URL"].removeprefix("http://").partition(":")
-    return host, int(port)
-
-
 def head(sandbox: Sandbox, line: str, *fields: str, port: int = 49983) -> bytes:
     """A request head to a port of a sandbox."""
     token = sandbox._envd_access_token or ""

@@ -45,13 +45,6 @@ def sandbox(options: dict[str, Any]) -> Iterator[Interpreter]:
         yield made
 
 
-@pytest.fixture
-def address(box: RunningBox) -> tuple[str, int]:
-    """The gateway's socket."""
-    host, _, port = box.env["E2B_SANDBOX_URL"].removeprefix("http://").partition(":")
-    return host, int(port)
-
-
 def to_port(sandbox: Sandbox, port: int, first: str, body: bytes = b"", *fields: str) -> bytes:
     """A request to a port of a sandbox."""
     token = sandbox._envd_access_token or ""
